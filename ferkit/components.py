@@ -1,0 +1,105 @@
+"""What a plugin says of its components, without importing their code."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from ferkit.errors import FerkitError
+
+Kind = Literal["detector", "pose", "normalizer", "encoder", "head", "dataset"]
+KINDS: tuple[str, ...] = get_args(Kind)
+WORDS = frozenset({"landmarks:5", "landmarks:68", "landmarks:mesh", "pose", "tokens", "logits", "text"})
+
+_WEIGHTS = "ferkit-weights"
+Weights = Annotated[str, _WEIGHTS]
+"""Type of a config field that names weights: ``pkg://package/file``, ``hf://repo/file@revision`` or a path, each with
+``#sha256=…``. Relative paths resolve against the recipe that holds them."""
+
+_PATH = "ferkit-path"
+LocalPath = Annotated[str, _PATH]
+"""Type of a config field that names another file or folder; resolved like :data:`Weights`."""
+
+
+class Config(BaseModel):
+    """Base of component configurations: unknown keys are errors, values can't be changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _marked(model: type[BaseModel], *marks: str) -> list[str]:
+    def marks_of(annotation: Any) -> set[Any]:
+        inner = [marks_of(argument) for argument in get_args(annotation) if not isinstance(argument, str)]
+        return set(getattr(annotation, "__metadata__", ())).union(*inner)
+
+    names = []
+    for name, info in model.model_fields.items():
+        if (set(map(str, info.metadata)) | set(map(str, marks_of(info.annotation)))) & set(marks):
+            names.append(name)
+    return names
+
+
+def path_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the fields that hold paths: :data:`Weights` and :data:`LocalPath`."""
+    return _marked(model, _WEIGHTS, _PATH)
+
+
+def weight_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the fields that hold :data:`Weights`."""
+    return _marked(model, _WEIGHTS)
+
+
+def weight_references(config: BaseModel) -> list[str]:
+    """The weights a configuration names."""
+    values = (getattr(config, name) for name in weight_fields(type(config)))
+    return [value for value in values if isinstance(value, str)]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component by description; its class is imported only when a pipeline is built.
+
+    Args:
+        kind: Which of a recipe's parts it can be.
+        name: Its name in recipes: lower case, digits and hyphens.
+        config: Pydantic model of its options; derive it from :class:`Config`.
+        target: ``"package.module:Class"``, called as ``Class(config, context)``.
+        summary: One line for listings.
+        licence: SPDX identifier of the code.
+        weights_licence: Licence of the weights it brings or loads by default, or ``""`` where it has none.
+        commercial: False where code or weights forbid commercial use.
+        needs: Words (:data:`WORDS`) without which it can't run.
+        uses: Words it takes where earlier components provide them.
+        provides: Words it adds for later ones; a function of the config where that decides.
+        weights: The weights a config leads to, where they are not simply those of its :data:`Weights` fields.
+    """
+
+    kind: Kind
+    name: str
+    config: type[BaseModel]
+    target: str
+    summary: str
+    licence: str = "Apache-2.0"
+    weights_licence: str = ""
+    commercial: bool = True
+    needs: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
+    provides: frozenset[str] | Callable[[Any], Iterable[str]] = frozenset()
+    weights: Callable[[Any], Iterable[str]] = weight_references
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise FerkitError(f"component {self.name!r}: kind {self.kind!r} is none of {', '.join(KINDS)}")
+        if not self.name or set(self.name) - set("abcdefghijklmnopqrstuvwxyz0123456789-."):
+            raise FerkitError(f"component name {self.name!r} may hold lower-case letters, digits, hyphens and dots only")
+        if self.target.count(":") != 1:
+            raise FerkitError(f"component {self.name!r}: target {self.target!r} must read 'package.module:Class'")
+        fixed = set() if callable(self.provides) else set(self.provides)
+        if unknown := (set(self.needs) | set(self.uses) | fixed) - WORDS:
+            words = ", ".join(sorted(WORDS))
+            raise FerkitError(f"component {self.name!r}: {', '.join(sorted(unknown))} is none of the words {words}")
+
+    def provided(self, config: BaseModel) -> frozenset[str]:
+        """The words this component provides under ``config``."""
+        return frozenset(self.provides(config)) if callable(self.provides) else self.provides

@@ -1,0 +1,148 @@
+"""What components must be able to do. Meeting a Protocol is enough; nothing of ours need be inherited.
+
+Every component is constructed as ``Target(config, context)``. Each gets values of :mod:`ferkit.types`, changes none of
+them, and gives the same for a batch as for its parts.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ferkit.types import EncoderOutput, Faces, Features, FeatureSpec, Frontal, ImageBatch
+from ferkit.weights import WeightsStore
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a component is built in.
+
+    Attributes:
+        device: Where it is to compute.
+        dtype: What it is to compute in; what it returns is float32 all the same.
+        seed: The recipe's seed.
+        labels: The recipe's labels, in order.
+        weights: Resolves and loads weights.
+        inputs: For heads, what each encoder gives, by its name in the recipe.
+        training: True where a component may start from random weights, because it is about to learn.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+    labels: tuple[str, ...]
+    weights: WeightsStore
+    inputs: dict[str, FeatureSpec] = field(default_factory=dict)
+    training: bool = False
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds faces. Order does not matter: the framework sorts."""
+
+    def __call__(self, batch: ImageBatch) -> Faces: ...
+
+
+@runtime_checkable
+class PoseEstimator(Protocol):
+    """Adds pose, and landmarks where it has them; the faces stay the same, in the same order."""
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> Faces: ...
+
+
+@runtime_checkable
+class Normalizer(Protocol):
+    """Turns faces frontal: one result a face, None where it could not. Gates, cache and fallback are the framework's."""
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> Sequence[Frontal | None]: ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Encodes views ``[M, 3, S, S]``, float32 RGB 0..1; it owns its resizing, mean and std.
+
+    ``dim`` and ``token_dim`` (None: no tokens) are the widths of what it returns.
+    """
+
+    dim: int
+    token_dim: int | None
+
+    def __call__(self, pixels: Tensor) -> EncoderOutput: ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """An encoder that can embed text in the space of its pooled features."""
+
+    logit_scale: float
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """``texts`` to ``[P, D]``; length need not be one."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A component that can learn: its module, and its parameter groups from input to output."""
+
+    module: nn.Module
+
+    def stages(self) -> list[list[nn.Parameter]]: ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Scores classes: logits ``[N, C]`` for N faces from the features of their M views."""
+
+    def __call__(self, features: Features, faces: Faces) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One annotated face of a data set.
+
+    Attributes:
+        id: Stable across machines; it pairs results.
+        source: Path of the picture.
+        label: Class name.
+        votes: Soft label, class name to share or count.
+        box: x0 y0 x1 y1 in pixels, where the picture is a scene.
+        landmarks: Scheme to ``[K, 2 or 3]`` points in pixels.
+        pose: Yaw, pitch, roll in degrees.
+        caption: Free text that goes with the picture.
+        subject: Who it is; splits and bootstraps keep a subject together.
+        group: The scene or source picture.
+    """
+
+    id: str
+    source: str
+    label: str | None
+    votes: dict[str, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+    landmarks: dict[str, Any] | None = None
+    pose: tuple[float, float, float] | None = None
+    caption: str | None = None
+    subject: str | None = None
+    group: str | None = None
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Annotated faces; ``is_crop`` says that its pictures are cropped to the face already."""
+
+    splits: Sequence[str]
+    is_crop: bool
+
+    def samples(self, split: str) -> Iterable[Sample]: ...
+
+
+PROTOCOLS: dict[str, type] = {
+    "detector": Detector,
+    "pose": PoseEstimator,
+    "normalizer": Normalizer,
+    "encoder": Encoder,
+    "head": Head,
+    "dataset": Dataset,
+}

@@ -1,0 +1,57 @@
+"""Expression names: the canonical ones, their common spellings, and mapping columns by name."""
+
+from collections.abc import Sequence
+
+from ferkit.errors import FerkitError
+
+SEVEN = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+EIGHT = (*SEVEN, "contempt")
+
+SPELLINGS = {
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "disgusted": "disgust",
+    "angry": "anger",
+    "contemptuous": "contempt",
+    "calm": "neutral",
+    "neutrality": "neutral",
+    "joy": "happiness",
+}
+
+
+def canonical(name: str) -> str:
+    """The canonical name of an expression; an unknown name is returned in lower case."""
+    lower = name.strip().lower()
+    return SPELLINGS.get(lower, lower)
+
+
+def column_order(model_labels: Sequence[str], labels: Sequence[str], what: str) -> list[int]:
+    """Columns of a model's output, reordered to ``labels`` by name.
+
+    Args:
+        model_labels: Names of the model's columns.
+        labels: Names wanted, all of which the model must have.
+        what: The model, for the error message.
+
+    Returns:
+        For each of ``labels`` the index of its column in the model's output.
+
+    Raises:
+        FerkitError: If the model lacks one of ``labels``, or has one twice.
+    """
+    names = [canonical(name) for name in model_labels]
+    wanted = [canonical(name) for name in labels]
+    missing = [label for label, name in zip(labels, wanted, strict=True) if name not in names]
+    if missing:
+        raise FerkitError(
+            f"{what} was trained for {', '.join(model_labels)} and has no column for {', '.join(missing)}: "
+            "change the recipe's labels, or use a model trained for them"
+        )
+    twice = sorted({name for name in wanted if names.count(name) > 1})
+    if twice:
+        raise FerkitError(f"{what} has more than one column named {', '.join(twice)}")
+    return [names.index(name) for name in wanted]

@@ -92,7 +92,9 @@ class Component:
         if self.kind not in KINDS:
             raise FerkitError(f"component {self.name!r}: kind {self.kind!r} is none of {', '.join(KINDS)}")
         if not self.name or set(self.name) - set("abcdefghijklmnopqrstuvwxyz0123456789-."):
-            raise FerkitError(f"component name {self.name!r} may hold lower-case letters, digits, hyphens and dots only")
+            raise FerkitError(
+                f"component name {self.name!r} may hold lower-case letters, digits, hyphens and dots only"
+            )
         if self.target.count(":") != 1:
             raise FerkitError(f"component {self.name!r}: target {self.target!r} must read 'package.module:Class'")
         fixed = set() if callable(self.provides) else set(self.provides)

@@ -113,7 +113,9 @@ class Registry:
             folders = self._call("ferkit_recipes", name)
             for item in components:
                 if not isinstance(item, Component):
-                    raise FerkitError(f"ferkit_components of {distribution} returned a {type(item).__name__}, not a Component")
+                    raise FerkitError(
+                        f"ferkit_components of {distribution} returned a {type(item).__name__}, not a Component"
+                    )
                 if not issubclass(item.config, BaseModel):
                     raise FerkitError(f"component {item.name!r} of {distribution}: config must be a pydantic model")
         except BaseException:
@@ -131,7 +133,9 @@ class Registry:
             if implementation.plugin_name == plugin:
                 returned = implementation.function()
                 if not isinstance(returned, Sequence) or isinstance(returned, str):
-                    raise FerkitError(f"{hook} of {plugin.split('#')[0]} must return a list, not {type(returned).__name__}")
+                    raise FerkitError(
+                        f"{hook} of {plugin.split('#')[0]} must return a list, not {type(returned).__name__}"
+                    )
                 found += returned
         return found
 
@@ -141,7 +145,9 @@ class Registry:
             self.register(point.load(), distribution, version)
         except Exception as error:  # noqa: BLE001 - whatever a stranger's plugin raises is a row, not our end
             if strict:
-                raise BrokenPluginError(f"plugin {point.name} of {distribution} {version} failed to load: {error}") from error
+                raise BrokenPluginError(
+                    f"plugin {point.name} of {distribution} {version} failed to load: {error}"
+                ) from error
             self.failures.append(PluginFailure(distribution, version, point.name, error))
 
     def components(self, kind: str | None = None) -> list[Registered]:
@@ -167,7 +173,9 @@ class Registry:
         others = [r for r in self._components if r.component.name == name and owner in ("", r.distribution)]
         if others:
             kinds = " and ".join(sorted({r.component.kind for r in others}))
-            return WrongKindError(f"{name!r} is a {kinds}, not a {kind}: put it under that key, or choose {self._choices(kind)}")
+            return WrongKindError(
+                f"{name!r} is a {kinds}, not a {kind}: put it under that key, or choose {self._choices(kind)}"
+            )
         home = FIRST_PARTY.get((kind, name), owner)
         for failure in self.failures:
             if home == failure.distribution or (not home and name in failure.distribution):
@@ -209,7 +217,9 @@ class Registry:
         if len(found) == 1:
             return found[0][1]
         if found:
-            raise AmbiguousNameError(f"two plugins ship a recipe {name!r}: write {' or '.join(f'{d}:{short}' for d, _ in found)}")
+            raise AmbiguousNameError(
+                f"two plugins ship a recipe {name!r}: write {' or '.join(f'{d}:{short}' for d, _ in found)}"
+            )
         if home := FIRST_PARTY_RECIPES.get(short):
             for failure in self.failures:
                 if failure.distribution == home:

@@ -139,7 +139,9 @@ class Faces:
         """The same faces by image, box area descending, x."""
         area = (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
         keys = zip(self.image_index.tolist(), (-area).tolist(), self.boxes[:, 0].tolist(), strict=True)
-        return self.select(torch.tensor([i for i, _ in sorted(enumerate(keys), key=lambda item: item[1])], dtype=torch.int64))
+        return self.select(
+            torch.tensor([i for i, _ in sorted(enumerate(keys), key=lambda item: item[1])], dtype=torch.int64)
+        )
 
     def with_pose(self, pose: Tensor, score: Tensor) -> "Faces":
         """The same faces with ``pose`` ``[N, 3]`` in degrees and ``score`` ``[N]``."""

@@ -67,7 +67,9 @@ class Reference:
         if self.scheme == "hf" and not re.fullmatch(r"[^/@]+/[^/@]+/[^@]+@[^@]+", self.location):
             raise WeightsError(f"{text}: write hf://owner/name/file@revision")
         if self.scheme != "path" and self.sha256 is None:
-            raise WeightsError(f"{text}: weights from {self.scheme}:// must be pinned: add #sha256=… (ferkit weights list)")
+            raise WeightsError(
+                f"{text}: weights from {self.scheme}:// must be pinned: add #sha256=… (ferkit weights list)"
+            )
 
     def __str__(self) -> str:
         prefix = "" if self.scheme == "path" else f"{self.scheme}://"

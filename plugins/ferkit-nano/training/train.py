@@ -86,7 +86,10 @@ def evaluate(network: torch.nn.Module, faces: Faces) -> dict[str, float]:
     """Accuracy and UAR (mean recall of the classes present)."""
     network.eval()
     guesses = torch.cat(
-        [network(plain(torch.from_numpy(part)))[1].argmax(1) for part in np.array_split(faces.images, len(faces) // 256 + 1)]
+        [
+            network(plain(torch.from_numpy(part)))[1].argmax(1)
+            for part in np.array_split(faces.images, len(faces) // 256 + 1)
+        ]
     ).numpy()
     recalls = [(guesses[faces.labels == label] == label).mean() for label in np.unique(faces.labels)]
     return {"n": len(faces), "accuracy": float((guesses == faces.labels).mean()), "uar": float(np.mean(recalls))}
@@ -170,7 +173,10 @@ def main() -> None:
             average.update_parameters(network)
             losses.append(loss.item())
             if step % 50 == 0:
-                print(f"epoch {epoch} step {step}/{steps} loss {np.mean(losses[-50:]):.3f} {time.time() - started:.0f} s", flush=True)
+                print(
+                    f"epoch {epoch} step {step}/{steps} loss {np.mean(losses[-50:]):.3f} {time.time() - started:.0f} s",
+                    flush=True,
+                )
         report = {"epoch": epoch, "loss": float(np.mean(losses)), "seconds": time.time() - started}
         report["fer2013_held_out"] = evaluate(average.module, fer_held)
         report["wild_held_out"] = evaluate(average.module, wild_held)
@@ -180,7 +186,11 @@ def main() -> None:
             file.write(json.dumps(report) + "\n")
         if score > best:
             best = score
-            half = {name: tensor.half().contiguous() for name, tensor in average.module.state_dict().items() if tensor.is_floating_point()}
+            half = {
+                name: tensor.half().contiguous()
+                for name, tensor in average.module.state_dict().items()
+                if tensor.is_floating_point()
+            }
             meta = {"labels": json.dumps(LABELS), "size": str(SIZE), "seed": str(args.seed), "epoch": str(epoch)}
             save_file(half, args.out / "nano.safetensors", metadata=meta)
         partial = checkpoint.with_suffix(".tmp")

@@ -1,0 +1,197 @@
+"""A recipe's layers: files, what they extend, and overrides, merged with the origin of every value remembered."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ferkit.errors import Problem, RecipeError
+
+FRAMEWORK_KEYS = {"normalizer": ("above_yaw", "above_pitch", "keep")}
+"""Options beside ``use`` that belong to the framework and survive a change of component."""
+
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written: file and line, or neither for overrides; relative paths resolve against ``folder``."""
+
+    file: Path | None = None
+    line: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to."""
+        return self.file.parent if self.file else Path.cwd()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else "override"
+
+
+@dataclass
+class Layer:
+    """Nested plain data, and the origin of every key by its path."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[Keys, Origin] = field(default_factory=dict)
+
+    def origin(self, keys: Keys) -> Origin:
+        """The origin of ``keys``, or of the nearest mapping around it."""
+        while keys and keys not in self.origins:
+            keys = keys[:-1]
+        return self.origins.get(keys, Origin())
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that keeps line numbers and refuses a key written twice."""
+
+    lines: dict[int, dict[str, int]]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} must be text", key_node.start_mark
+                )
+            if key in lines:
+                text = f"the key {key!r} is written twice, first on line {lines[key]}"
+                raise yaml.constructor.ConstructorError(None, None, text, key_node.start_mark)
+            lines[key] = line
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=True)
+        self.lines[id(mapping)] = lines
+        return mapping
+
+
+def _construct(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct)
+
+
+def read_file(path: Path) -> Layer:
+    """One YAML file as a layer.
+
+    Raises:
+        RecipeError: If it can't be read, is no safe YAML, or no mapping; with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([Problem("", f"can't be read: {error}", str(path))], str(path)) from error
+    loader = _Loader(text)
+    loader.lines = {}
+    try:
+        data = loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        message = f"{getattr(error, 'problem', None) or error}".strip().splitlines()[0]
+        if "tag" in message:
+            message += "; a recipe is plain YAML and names registered components only"
+        raise RecipeError([Problem("", message, where)], str(path)) from error
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise RecipeError([Problem("", "must be a mapping that starts with `ferkit: 1`", str(path))], str(path))
+    layer = Layer(data)
+
+    def remember(mapping: dict[str, Any], keys: Keys) -> None:
+        for key, value in mapping.items():
+            layer.origins[*keys, key] = Origin(path, loader.lines[id(mapping)][key])
+            if isinstance(value, dict):
+                remember(value, (*keys, key))
+
+    remember(data, ())
+    return layer
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Layer:
+    """A nested mapping, dotted keys allowed, as a layer of overrides."""
+    layer = Layer()
+
+    def put(target: dict[str, Any], keys: Keys, key: str, value: Any) -> None:
+        first, _, rest = str(key).partition(".")
+        path = (*keys, first)
+        layer.origins[path] = Origin()
+        if rest or isinstance(value, Mapping):
+            inner = target.setdefault(first, {})
+            if not isinstance(inner, dict):
+                inner = target[first] = {}
+            for name, item in {rest: value}.items() if rest else value.items():
+                put(inner, path, name, item)
+        else:
+            target[first] = value
+
+    for key, value in mapping.items():
+        put(layer.data, (), key, value)
+    return layer
+
+
+def merge(base: Layer, over: Layer) -> Layer:
+    """``over`` on top of ``base``, deep; None removes; a changed ``use`` drops the old component's own options."""
+    result = Layer({}, dict(base.origins))
+
+    def inner(low: dict[str, Any], high: dict[str, Any], keys: Keys) -> dict[str, Any]:
+        if "use" in low and high.get("use", low["use"]) != low["use"]:
+            kept = FRAMEWORK_KEYS.get(keys[0], ()) if keys else ()
+            low = {key: value for key, value in low.items() if key in kept}
+        merged = dict(low)
+        for key, value in high.items():
+            path = (*keys, key)
+            result.origins[path] = over.origin(path)
+            if value is None:
+                merged.pop(key, None)
+            elif isinstance(value, dict):
+                before = merged.get(key)
+                merged[key] = inner(before if isinstance(before, dict) else {}, value, path)
+            else:
+                merged[key] = value
+        return merged
+
+    result.data = inner(base.data, over.data, ())
+    return result
+
+
+def read_recipe_file(path: Path, find: Callable[[str], Path], seen: tuple[Path, ...] = ()) -> Layer:
+    """A recipe file on top of everything it extends.
+
+    Args:
+        path: The file, or a run's folder, which holds a ``recipe.yaml``.
+        find: From a shipped recipe's name to its file.
+        seen: The files that led here, to catch a circle.
+
+    Raises:
+        RecipeError: If a file can't be read, or recipes extend each other in a circle.
+    """
+    path = path / "recipe.yaml" if path.is_dir() else path
+    real = path.resolve()
+    if real in seen:
+        circle = " → ".join(file.name for file in (*seen, real))
+        raise RecipeError(
+            [Problem("extends", f"recipes extend each other in a circle: {circle}", str(path))], str(path)
+        )
+    layer = read_file(path)
+    parents = layer.data.pop("extends", None)
+    merged = Layer()
+    for parent in [parents] if isinstance(parents, str) else parents or []:
+        if not isinstance(parent, str):
+            where = str(layer.origin(("extends",)))
+            raise RecipeError(
+                [Problem("extends", f"must be names or paths of recipes, not {parent!r}", where)], str(path)
+            )
+        file = path.parent / parent if is_path(parent) else find(parent)
+        merged = merge(merged, read_recipe_file(file, find, (*seen, real)))
+    return merge(merged, layer)
+
+
+def is_path(text: str) -> bool:
+    """Whether ``text`` is meant as a path rather than the name of a shipped recipe."""
+    return text.endswith((".yaml", ".yml")) or "/" in text or os.sep in text

@@ -1,0 +1,250 @@
+"""Recipes: everything validated, with all errors at once, before anything is built."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ferkit.components import path_fields, weight_fields
+from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
+from ferkit.layers import FRAMEWORK_KEYS, Keys, Layer, from_mapping, is_path, merge, read_recipe_file
+from ferkit.recipe_model import Framework, Normalization
+from ferkit.registry import Registered, Registry, default_registry
+from ferkit.weights import Reference
+
+Model = TypeVar("Model", bound=BaseModel)
+RecipeSource = str | PathLike[str] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component chosen by a recipe, with its validated configuration."""
+
+    registered: Registered
+    config: BaseModel
+
+    @property
+    def name(self) -> str:
+        """The component's short name."""
+        return self.registered.component.name
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """The words it adds."""
+        return self.registered.component.provided(self.config)
+
+    def as_dict(self) -> dict[str, Any]:
+        """``use`` and every option, defaults included."""
+        return {"use": self.name, **self.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe. Nothing is built yet, no weights are read."""
+
+    framework: Framework
+    detector: Part
+    pose: Part | None
+    normalizer: Part | None
+    normalization: Normalization
+    encoders: dict[str, Part]
+    head: Part
+    layer: Layer
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.framework.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of every result's columns."""
+        return self.framework.labels
+
+    def parts(self) -> dict[str, Part]:
+        """Every component by its path in the recipe, in the order an image passes them."""
+        single = {"detector": self.detector, "pose": self.pose, "normalizer": self.normalizer}
+        encoders = {f"encoders.{name}": part for name, part in self.encoders.items()}
+        return {path: part for path, part in {**single, **encoders, "head": self.head}.items() if part}
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole recipe as plain data with every default filled in; valid as a recipe itself."""
+        data = self.framework.model_dump(mode="json", exclude_none=True)
+        data["detector"] = self.detector.as_dict()
+        if self.pose:
+            data["pose"] = self.pose.as_dict()
+        if self.normalizer:
+            data["normalizer"] = {**self.normalizer.as_dict(), **self.normalization.model_dump(mode="json")}
+        data["encoders"] = {name: part.as_dict() for name, part in self.encoders.items()}
+        data["head"] = self.head.as_dict()
+        return data
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides a result: the resolved recipe, pinned weights by their digest alone."""
+        data = self.resolved()
+        del data["name"], data["description"]
+        for path, part in self.parts().items():
+            options = data
+            for key in path.split("."):
+                options = options[key]
+            for name in weight_fields(type(part.config)):
+                if isinstance(options.get(name), str):
+                    options[name] = Reference.parse(options[name]).sha256 or options[name]
+        text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_recipe(
+    source: Model = TypeVar("Model", bound=BaseModel)
+RecipeSource = "default", overrides: Mapping[str, Any] | None = None, *, registry: Registry | None = None
+) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        source: A shipped recipe's name, a path to a YAML file or a run's folder, or the recipe as a mapping.
+        overrides: Nested or dotted keys on top, such as ``{"normalizer.above_yaw": 45}``; None removes an entry.
+        registry: Where components are looked up; the installed plugins by default.
+
+    Raises:
+        RecipeError: With every problem found, each with its path and line.
+        ComponentError: If ``source`` names no shipped recipe.
+    """
+    registry = registry or default_registry()
+    if isinstance(source, Mapping):
+        layer, name = from_mapping(source), "recipe"
+    else:
+        text = str(source)
+        path = Path(source) if not isinstance(source, str) or is_path(text) or Path(text).is_dir() else registry.recipe(text)
+        layer, name = read_recipe_file(path, registry.recipe), text
+    if isinstance(source, Mapping) and "extends" in source:
+        layer = _extended(layer, registry)
+    if overrides:
+        layer = merge(layer, from_mapping(overrides))
+    return _Validation(layer, registry, name).recipe()
+
+
+def _extended(layer: Layer, registry: Registry) -> Layer:
+    parent = layer.data.pop("extends")
+    path = Path(parent) if is_path(str(parent)) else registry.recipe(str(parent))
+    return merge(read_recipe_file(path, registry.recipe), layer)
+
+
+class _Validation:
+    """Collects problems while the parts are looked up, configured and checked against each other."""
+
+    def __init__(self, layer: Layer, registry: Registry, name: str) -> None:
+        self.layer, self.registry, self.name = layer, registry, name
+        self.problems: list[Problem] = []
+
+    def recipe(self) -> Recipe:
+        data = self.layer.data
+        framework = self._model(Framework, data, ())
+        detector = self._part("detector", ("detector",), data.get("detector"))
+        pose = self._part("pose", ("pose",), data.get("pose"))
+        normalizer = self._part("normalizer", ("normalizer",), data.get("normalizer"))
+        normalization = self._normalization(data.get("normalizer"))
+        named = data.get("encoders")
+        found = {
+            name: self._part("encoder", ("encoders", name), options)
+            for name, options in (named.items() if isinstance(named, dict) else ())
+        }
+        head = self._part("head", ("head",), data.get("head"))
+        for label in framework.prompts.words if framework else ():
+            if label not in framework.labels:
+                self._add(("prompts", "words", label), f"is none of the labels {', '.join(framework.labels)}")
+        encoders = {name: part for name, part in found.items() if part}
+        if self.problems or not (framework and detector and head and normalization):
+            raise RecipeError(self.problems, self.name)
+        recipe = Recipe(framework, detector, pose, normalizer, normalization, encoders, head, self.layer)
+        self._wiring(recipe)
+        if self.problems:
+            raise RecipeError(self.problems, self.name)
+        return recipe
+
+    def _add(self, keys: Keys, message: str) -> None:
+        self.problems.append(Problem(".".join(keys), message, str(self.layer.origin(keys))))
+
+    def _model(self, model: type[Model], data: Mapping[str, Any], keys: Keys) -> Model | None:
+        """``data`` as ``model``; what is wrong is added to the problems."""
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            for item in error.errors():
+                path = (*keys, *map(str, item["loc"]))
+                self._add(path, _explain(item, model))
+            return None
+
+    def _part(self, kind: str, keys: Keys, options: Any) -> Part | None:
+        if not isinstance(options, dict):
+            return None  # absent, or refused by the framework's model already
+        name = options.get("use")
+        if not isinstance(name, str):
+            self._add(keys, f"must name its component: add `use: …` ({self._choices(kind)})")
+            return None
+        try:
+            registered = self.registry.get(kind, name)
+        except ComponentError as error:
+            if isinstance(error.__cause__, BaseException):
+                raise
+            self._add((*keys, "use"), str(error))
+            return None
+        model = registered.component.config
+        own = {key: value for key, value in options.items() if key != "use" and key not in FRAMEWORK_KEYS.get(keys[0], ())}
+        for field in path_fields(model):
+            if isinstance(own.get(field), str):
+                own[field] = _absolute(own[field], self.layer.origin((*keys, field)).folder)
+        config = self._model(model, own, keys)
+        if config is None:
+            return None
+        for field in weight_fields(model):
+            try:
+                if isinstance(text := getattr(config, field), str):
+                    Reference.parse(text)
+            except FerkitError as error:
+                self._add((*keys, field), str(error))
+        return Part(registered, config)
+
+    def _normalization(self, options: Any) -> Normalization | None:
+        own = options if isinstance(options, dict) else {}
+        framework = {key: own[key] for key in FRAMEWORK_KEYS["normalizer"] if key in own}
+        return self._model(Normalization, framework, ("normalizer",))
+
+    def _choices(self, kind: str) -> str:
+        return ", ".join(sorted({item.component.name for item in self.registry.components(kind)})) or f"no {kind} is installed"
+
+    def _wiring(self, recipe: Recipe) -> None:
+        """Every component's needs are met by those before it."""
+        available: set[str] = set()
+        for path, part in recipe.parts().items():
+            missing = part.registered.component.needs - available
+            if missing and not path.startswith("encoders."):
+                before = f"what comes before it gives {', '.join(sorted(available)) or 'nothing but boxes'}"
+                self._add((*path.split("."), "use"), f"{part.name!r} needs {', '.join(sorted(missing))}; {before}")
+            available |= part.provides
+        if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
+            self._add(("normalizer",), "faces are turned by their pose: add a pose estimator, such as pose: {use: landmark-pnp}")
+
+
+def _absolute(text: str, folder: Path) -> str:
+    return text if "://" in text or Path(text).is_absolute() else str((folder / text).absolute())
+
+
+def _explain(item: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's complaints in a recipe's words."""
+    kind, name = item["type"], str(item["loc"][-1]) if item["loc"] else ""
+    if kind == "extra_forbidden":
+        names = list(model.model_fields) if len(item["loc"]) == 1 else []
+        close = difflib.get_close_matches(name, names, n=1)
+        known = f"; options: {', '.join(names)}" if names else ""
+        return f"unknown key{f' (did you mean {close[0]}?)' if close else known}"
+    if kind == "missing":
+        return "is missing"
+    given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
+    return f"{item['msg'].removeprefix('Value error, ')}{given}"

@@ -1,0 +1,79 @@
+"""The framework's own keys of a recipe; every other option belongs to a component."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from ferkit.components import Config
+from ferkit.labels import SEVEN
+
+
+class Align(Config):
+    """How a face becomes a square view.
+
+    ``landmarks`` maps five landmarks onto an upright template by a similarity; ``box`` takes the squared box, turned by
+    the pose's roll. Beyond ``max_yaw`` degrees the eyes no longer tell the rotation, and ``box`` is used in any case.
+    """
+
+    size: int = Field(default=224, ge=16, le=2048, description="side of a view in pixels")
+    margin: float = Field(default=0.0, ge=-0.3, le=3, description="added on every side, in units of the face's side")
+    method: Literal["landmarks", "box"] = "landmarks"
+    max_yaw: float = Field(default=40, ge=0, le=180, description="degrees beyond which landmarks are not trusted")
+
+
+class Normalization(Config):
+    """The framework's part of ``normalizer``: which faces are turned, and which views are kept."""
+
+    above_yaw: float = Field(default=30, ge=0, le=180, description="turn faces whose |yaw| exceeds this, in degrees")
+    above_pitch: float | None = Field(default=None, ge=0, le=90, description="and those whose |pitch| exceeds this")
+    keep: Literal["frontal", "both"] = "frontal"
+
+
+class Prompts(Config):
+    """Class texts: every template with every word of a label, averaged after normalization."""
+
+    templates: tuple[str, ...] = ("a photo of a face with an expression of {label}",)
+    words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @field_validator("templates")
+    @classmethod
+    def _placeholders(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        if not templates:
+            raise ValueError("needs at least one template")
+        for template in templates:
+            if template.replace("{label}", "").count("{") or "{label}" not in template:
+                raise ValueError(f"{template!r} must hold {{label}} and no other placeholder")
+        return templates
+
+    def texts(self, label: str) -> list[str]:
+        """The texts of one label."""
+        return [template.format(label=word) for template in self.templates for word in self.words.get(label, (label,))]
+
+
+OnNoFace = Literal["skip", "nan", "whole_image", "raise"]
+
+
+class Framework(Config):
+    """A recipe's own keys; the options beside ``use`` are the components'."""
+
+    ferkit: Literal[1] = Field(description="format of the recipe")
+    name: str = Field(min_length=1)
+    description: str = ""
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = SEVEN
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    detector: dict[str, Any]
+    pose: dict[str, Any] | None = None
+    align: Align = Align()
+    normalizer: dict[str, Any] | None = None
+    prompts: Prompts = Prompts()
+    encoders: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], dict[str, Any]] = Field(min_length=1)
+    head: dict[str, Any]
+    on_no_face: OnNoFace = "skip"
+    low_confidence: float = Field(default=0.5, ge=0, le=1, description="below this a face is flagged low_confidence")
+
+    @field_validator("labels")
+    @classmethod
+    def _different(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise ValueError("must be at least two different names")
+        return labels

@@ -50,7 +50,7 @@ _HOMES = {
     "WeightsError": "ferkit.errors",
 }
 
-__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605
+__all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
     from ferkit.components import Component, Config, LocalPath, Weights

@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
 
     lines: dict[int, dict[str, int]]
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002
         lines: dict[str, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -178,17 +178,19 @@ def read_recipe_file(path: Path, find: Callable[[str], Path], seen: tuple[Path, 
         raise RecipeError(
             [Problem("extends", f"recipes extend each other in a circle: {circle}", str(path))], str(path)
         )
-    layer = read_file(path)
+    return extend(read_file(path), path.parent, find, (*seen, real))
+
+
+def extend(layer: Layer, folder: Path, find: Callable[[str], Path], seen: tuple[Path, ...] = ()) -> Layer:
+    """``layer`` on top of what its ``extends`` names: shipped recipes, or paths relative to ``folder``; later ones win."""
     parents = layer.data.pop("extends", None)
     merged = Layer()
     for parent in [parents] if isinstance(parents, str) else parents or []:
         if not isinstance(parent, str):
             where = str(layer.origin(("extends",)))
-            raise RecipeError(
-                [Problem("extends", f"must be names or paths of recipes, not {parent!r}", where)], str(path)
-            )
-        file = path.parent / parent if is_path(parent) else find(parent)
-        merged = merge(merged, read_recipe_file(file, find, (*seen, real)))
+            raise RecipeError([Problem("extends", f"must name recipes or their paths, not {parent!r}", where)])
+        file = folder / parent if is_path(parent) else find(parent)
+        merged = merge(merged, read_recipe_file(file, find, seen))
     return merge(merged, layer)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ferkit.components import path_fields, weight_fields
 from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
-from ferkit.layers import FRAMEWORK_KEYS, Keys, Layer, from_mapping, is_path, merge, read_recipe_file
+from ferkit.layers import FRAMEWORK_KEYS, Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
 from ferkit.recipe_model import Framework, Normalization
 from ferkit.registry import Registered, Registry, default_registry
 from ferkit.weights import Reference
@@ -102,8 +102,7 @@ class Recipe:
 
 
 def load_recipe(
-    source: Model = TypeVar("Model", bound=BaseModel)
-RecipeSource = "default", overrides: Mapping[str, Any] | None = None, *, registry: Registry | None = None
+    source: RecipeSource = "default", overrides: Mapping[str, Any] | None = None, *, registry: Registry | None = None
 ) -> Recipe:
     """Read and validate a recipe.
 
@@ -118,22 +117,15 @@ RecipeSource = "default", overrides: Mapping[str, Any] | None = None, *, registr
     """
     registry = registry or default_registry()
     if isinstance(source, Mapping):
-        layer, name = from_mapping(source), "recipe"
+        layer, name = extend(from_mapping(source), Path.cwd(), registry.recipe), "recipe"
     else:
         text = str(source)
-        path = Path(source) if not isinstance(source, str) or is_path(text) or Path(text).is_dir() else registry.recipe(text)
+        named = isinstance(source, str) and not is_path(text) and not Path(text).is_dir()
+        path = registry.recipe(text) if named else Path(text)
         layer, name = read_recipe_file(path, registry.recipe), text
-    if isinstance(source, Mapping) and "extends" in source:
-        layer = _extended(layer, registry)
     if overrides:
         layer = merge(layer, from_mapping(overrides))
     return _Validation(layer, registry, name).recipe()
-
-
-def _extended(layer: Layer, registry: Registry) -> Layer:
-    parent = layer.data.pop("extends")
-    path = Path(parent) if is_path(str(parent)) else registry.recipe(str(parent))
-    return merge(read_recipe_file(path, registry.recipe), layer)
 
 
 class _Validation:
@@ -196,7 +188,8 @@ class _Validation:
             self._add((*keys, "use"), str(error))
             return None
         model = registered.component.config
-        own = {key: value for key, value in options.items() if key != "use" and key not in FRAMEWORK_KEYS.get(keys[0], ())}
+        framework = ("use", *FRAMEWORK_KEYS.get(keys[0], ()))
+        own = {key: value for key, value in options.items() if key not in framework}
         for field in path_fields(model):
             if isinstance(own.get(field), str):
                 own[field] = _absolute(own[field], self.layer.origin((*keys, field)).folder)
@@ -217,7 +210,8 @@ class _Validation:
         return self._model(Normalization, framework, ("normalizer",))
 
     def _choices(self, kind: str) -> str:
-        return ", ".join(sorted({item.component.name for item in self.registry.components(kind)})) or f"no {kind} is installed"
+        names = sorted({item.component.name for item in self.registry.components(kind)})
+        return ", ".join(names) or f"no {kind} is installed"
 
     def _wiring(self, recipe: Recipe) -> None:
         """Every component's needs are met by those before it."""
@@ -229,7 +223,7 @@ class _Validation:
                 self._add((*path.split("."), "use"), f"{part.name!r} needs {', '.join(sorted(missing))}; {before}")
             available |= part.provides
         if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
-            self._add(("normalizer",), "faces are turned by their pose: add a pose estimator, such as pose: {use: landmark-pnp}")
+            self._add(("normalizer",), "faces are turned by their pose: add, say, `pose: {use: landmark-pnp}`")
 
 
 def _absolute(text: str, folder: Path) -> str:

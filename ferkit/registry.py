@@ -134,7 +134,7 @@ class Registry:
                 returned = implementation.function()
                 if not isinstance(returned, Sequence) or isinstance(returned, str):
                     raise FerkitError(
-                        f"{hook} of {plugin.split('#')[0]} must return a list, not {type(returned).__name__}"
+                        f"{hook} of {plugin.rpartition('#')[0]} must return a list, not {type(returned).__name__}"
                     )
                 found += returned
         return found
@@ -143,7 +143,7 @@ class Registry:
         distribution, version = _owner(point)
         try:
             self.register(point.load(), distribution, version)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's plugin raises is a row, not our end
+        except Exception as error:  # whatever a stranger's plugin raises is a row, not our end
             if strict:
                 raise BrokenPluginError(
                     f"plugin {point.name} of {distribution} {version} failed to load: {error}"

@@ -1,0 +1,41 @@
+"""From views to features: every encoder over every view, in chunks, and the class texts of those that read."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ferkit.interfaces import Encoder, TextEncoder
+from ferkit.recipe_model import Prompts
+from ferkit.types import EncoderFeatures, EncoderOutput, FaceViews, Features, FeatureSpec
+
+CHUNK = 64
+"""Views an encoder gets at once: a picture with hundreds of faces must not decide the memory."""
+
+
+def class_texts(encoder: TextEncoder, prompts: Prompts, labels: tuple[str, ...]) -> Tensor:
+    """Unit-length text features ``[C, D]``: per label the mean of its normalized prompts (Radford et al. 2021, 3.1.4)."""
+    rows = []
+    for label in labels:
+        each = F.normalize(encoder.encode_text(prompts.texts(label)).float(), dim=-1)
+        rows.append(F.normalize(each.mean(0), dim=-1))
+    return torch.stack(rows)
+
+
+def spec(encoder: Encoder, provides: frozenset[str]) -> FeatureSpec:
+    """What a head may expect of ``encoder``."""
+    return FeatureSpec(encoder.dim, encoder.token_dim, logits="logits" in provides, text="text" in provides)
+
+
+def encode(
+    views: FaceViews, encoders: Mapping[str, Encoder], texts: Mapping[str, tuple[Tensor, float]], device: torch.device
+) -> Features:
+    """Features of ``views`` by every encoder; ``texts`` holds class texts and their scale by encoder."""
+    features = {}
+    for name, encoder in encoders.items():
+        chunks = views.pixels.split(CHUNK) or (views.pixels,)
+        output = EncoderOutput.concat([encoder(chunk.to(device)) for chunk in chunks])
+        text, scale = texts.get(name, (None, None))
+        features[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)
+    return Features(features, views.face_index.to(device), views.view, views.failed.to(device))

@@ -1,0 +1,72 @@
+"""What the learnt heads share: pooled features of all encoders side by side, and weights that know their labels."""
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from ferkit.builtin import Learnt
+from ferkit.errors import WeightsError
+from ferkit.interfaces import Context
+from ferkit.labels import column_order
+from ferkit.types import Faces, Features
+
+
+class PooledHead:
+    """A module on the concatenated pooled features, averaged over the views of a face.
+
+    Args:
+        module: From ``[N, D]`` to ``[N, C]``, whose last layer is a linear one called ``classifier``.
+        config: Names its weights.
+        context: Its labels must be among those the weights were trained for.
+
+    Raises:
+        WeightsError: If there are no weights and none are about to be learnt, or they fit another head.
+    """
+
+    def __init__(self, module: nn.Module, config: Learnt, context: Context) -> None:
+        self.module = module
+        self.names = tuple(context.inputs)
+        if config.weights:
+            _load(module, config.weights, context)
+        elif not context.training:
+            raise WeightsError("the head has no weights: train it (ferkit train), or name them: head.weights=…")
+        module.to(context.device).eval()
+
+    def __call__(self, features: Features, faces: Faces) -> Tensor:
+        """Logits ``[N, C]``."""
+        pooled = torch.cat([features.encoders[name].pooled for name in self.names], 1)
+        logits: Tensor = self.module(features.mean_over_views(pooled, len(faces)))
+        return logits
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Parameter groups from input to output."""
+        return [list(child.parameters()) for child in self.module.children() if list(child.parameters())]
+
+
+def width(context: Context) -> int:
+    """Width of all encoders' pooled features side by side."""
+    return sum(spec.dim for spec in context.inputs.values())
+
+
+def _load(module: nn.Module, weights: str, context: Context) -> None:
+    """Load tensors; columns are put in the order of the recipe's labels by name."""
+    tensors, metadata = context.weights.load(weights)
+    trained_for = json.loads(metadata.get("labels", "null")) or list(context.labels)
+    order = column_order(trained_for, context.labels, weights)
+    own = module.state_dict()
+    for name in ("classifier.weight", "classifier.bias"):
+        if name in tensors and len(tensors[name]) == len(trained_for):
+            tensors[name] = tensors[name][order]
+    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+    problems += [f"{name} is unknown" for name in tensors.keys() - own.keys()]
+    problems += [
+        f"{name} has shape {list(tensors[name].shape)}, not {list(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if tensors[name].shape != own[name].shape
+    ]
+    if problems:
+        raise WeightsError(
+            f"{weights} does not fit this head ({'; '.join(sorted(problems))}): it was trained on other encoders or labels"
+        )
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

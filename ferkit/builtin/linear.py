@@ -1,0 +1,22 @@
+"""Head ``linear``: a linear classifier on pooled features."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from ferkit.builtin import Learnt
+from ferkit.builtin.learnt import PooledHead, width
+from ferkit.interfaces import Context
+
+
+class Linear(PooledHead):
+    """Layer norm, dropout and one linear layer; its tensors are ``norm.*`` and ``classifier.*``."""
+
+    def __init__(self, config: Learnt, context: Context) -> None:
+        inputs = width(context)
+        layers = OrderedDict[str, nn.Module](
+            norm=nn.LayerNorm(inputs),
+            dropout=nn.Dropout(config.dropout),
+            classifier=nn.Linear(inputs, len(context.labels)),
+        )
+        super().__init__(nn.Sequential(layers), config, context)

@@ -10,12 +10,11 @@ from ferkit.interfaces import Context
 
 
 class Linear(PooledHead):
-    """Layer norm, dropout and one linear layer; its tensors are ``norm.*`` and ``classifier.*``."""
+    """Dropout and one linear layer; its tensors are ``classifier.weight`` and ``classifier.bias``."""
 
     def __init__(self, config: Learnt, context: Context) -> None:
         inputs = width(context)
         layers = OrderedDict[str, nn.Module](
-            norm=nn.LayerNorm(inputs),
             dropout=nn.Dropout(config.dropout),
             classifier=nn.Linear(inputs, len(context.labels)),
         )

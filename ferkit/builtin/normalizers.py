@@ -45,9 +45,10 @@ class MirrorFace:
         """The mirrored crop of each face, with its landmarks where known."""
         results: list[Frontal | None] = []
         for pixels, points in _crops(batch, faces, self.margin):
+            mirrored = None
             if points is not None:
-                points = torch.stack([pixels.shape[2] - points[:, 0], points[:, 1]], 1)[list(self.ORDER)]
-            results.append(Frontal(pixels.flip(2), points))
+                mirrored = torch.stack([pixels.shape[2] - points[:, 0], points[:, 1]], 1)[list(self.ORDER)]
+            results.append(Frontal(pixels.flip(2), mirrored))
         return results
 
 

@@ -1,0 +1,305 @@
+"""Pipelines: a recipe's components, built once, and photos passed through them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ferkit.encoding import class_texts, encode, spec
+from ferkit.errors import ComponentError, FerkitError, ImageError, NoFaceError, StageError
+from ferkit.images import decode, source_name
+from ferkit.interfaces import PROTOCOLS, Context, Detector, Encoder, Head, Normalizer, PoseEstimator, TextEncoder
+from ferkit.provenance import provenance
+from ferkit.recipe import Part, Recipe, RecipeSource, load_recipe
+from ferkit.registry import Registry
+from ferkit.types import Faces, FaceViews, Features, ImageBatch, ImageInfo, Predictions
+from ferkit.views import ViewBuilder
+from ferkit.weights import WeightsStore
+
+Color = Literal["rgb", "bgr"]
+
+
+def pipeline(
+    recipe: RecipeSource | Recipe = "default",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    registry: Registry | None = None,
+    download: bool = False,
+) -> "Pipeline":
+    """Build a pipeline from a recipe.
+
+    Args:
+        recipe: A shipped recipe's name, a path to a YAML file or a run's folder, a mapping, or a loaded recipe.
+        overrides: Nested or dotted keys on top: ``{"normalizer.above_yaw": 45}``.
+        device: Where components compute.
+        dtype: What they compute in.
+        registry: Where components are looked up; the installed plugins by default.
+        download: Whether missing weights may be fetched from their hub.
+
+    Raises:
+        RecipeError: If the recipe is wrong; every problem with its path and line.
+        ComponentError: If a component can't be imported or built.
+        WeightsError: If weights are missing, or are not those that were pinned.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides, registry=registry)
+    return Pipeline(loaded, device=_device(device), dtype=dtype, weights=WeightsStore(download))
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise FerkitError(f"{device!r} is no device: choose cpu, cuda, cuda:1, mps") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise FerkitError(f"device {device} was asked for, but this torch finds no CUDA GPU: use device=cpu")
+    return found
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One thing given: decoded, or why not."""
+
+    info: ImageInfo
+    image: Tensor | None
+
+
+class Pipeline:
+    """Photos in, expressions out. Built by :func:`pipeline`.
+
+    Attributes:
+        recipe: What it was built from.
+        device: Where it computes.
+    """
+
+    def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
+        self.recipe, self.device = recipe, device
+        context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
+        self._detector: Detector = _build(recipe.detector, context)
+        self._pose: PoseEstimator | None = _build(recipe.pose, context) if recipe.pose else None
+        normalizer: Normalizer | None = _build(recipe.normalizer, context) if recipe.normalizer else None
+        self._views = ViewBuilder(recipe.framework.align, normalizer, recipe.normalization, self._detector)
+        self._encoders: dict[str, Encoder] = {name: _build(part, context) for name, part in recipe.encoders.items()}
+        specs = {name: spec(encoder, recipe.encoders[name].provides) for name, encoder in self._encoders.items()}
+        self._head: Head = _build(recipe.head, replace(context, inputs=specs))
+        with torch.inference_mode():
+            self._texts = {
+                name: (class_texts(encoder, recipe.framework.prompts, recipe.labels), encoder.logit_scale)
+                for name, encoder in self._encoders.items()
+                if specs[name].text and isinstance(encoder, TextEncoder)
+            }
+        self.provenance = provenance(recipe, weights, device)
+
+    def __call__(self, inputs: Any, *, color: Color = "rgb") -> Predictions:
+        """Every face of everything given, as one result.
+
+        Args:
+            inputs: A path, encoded bytes, PIL image, numpy array or tensor, or a list or tuple of them.
+            color: Channel order of arrays and tensors.
+
+        Raises:
+            ImageError: If a single input can't be read. In a list such an input is an entry of ``images`` with its
+                ``error``, and the others are done.
+            NoFaceError: If a picture has no face, under ``on_no_face: raise``.
+        """
+        if isinstance(inputs, list | tuple):
+            return self._predict([_decode(item, index, color) for index, item in enumerate(inputs)])
+        image = decode(inputs, color=color)
+        return self._predict([_Input(_info(inputs, 0, image), image)])
+
+    def stream(self, inputs: Iterable[Any], *, batch_size: int = 16, color: Color = "rgb") -> Iterator[Predictions]:
+        """One result an input, in order, lazily; no more than ``batch_size`` pictures are held.
+
+        An input that can't be read yields a result without faces, whose ``images[0].error`` says why.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        numbered = enumerate(inputs)
+        while chunk := list(islice(numbered, batch_size)):
+            together = self._predict([_decode(item, index, color) for index, item in chunk])
+            yield from split(together)
+
+    def faces(self, batch: ImageBatch) -> Faces:
+        """Faces with pose, in order: the part of a pipeline that looks at whole pictures."""
+        with torch.inference_mode(), _stage(self.recipe.detector):
+            faces = _expect(self._detector(batch), Faces).in_order()
+            outside = (faces.image_index < 0) | (faces.image_index >= len(batch))
+            if bool(outside.any()):
+                raise StageError(f"a face points to a picture outside the batch of {len(batch)}")
+        return self._with_pose(batch, faces)
+
+    def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
+        """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
+        part = self.recipe.normalizer or self.recipe.detector
+        with torch.inference_mode(), _stage(part):
+            return self._views(batch, faces)
+
+    def features(self, views: FaceViews) -> Features:
+        """What the encoders make of views: the input of heads."""
+        with torch.inference_mode(), _stage(next(iter(self.recipe.encoders.values()))):
+            return encode(views, self._encoders, self._texts, self.device)
+
+    def probabilities(self, features: Features, faces: Faces) -> Tensor:
+        """Class probabilities ``[N, C]`` on the CPU."""
+        with torch.inference_mode(), _stage(self.recipe.head):
+            logits = _expect(self._head(features, faces), Tensor)
+            if logits.shape != (len(faces), len(self.recipe.labels)):
+                raise StageError(
+                    f"logits have shape {list(logits.shape)}, not [{len(faces)}, {len(self.recipe.labels)}]"
+                )
+            return logits.float().softmax(-1).cpu()
+
+    def _with_pose(self, batch: ImageBatch, faces: Faces) -> Faces:
+        if self._pose is None or self.recipe.pose is None:
+            return faces
+        with torch.inference_mode(), _stage(self.recipe.pose):
+            posed = _expect(self._pose(batch, faces), Faces)
+            if len(posed) != len(faces):
+                raise StageError(f"pose was given {len(faces)} faces and returned {len(posed)}")
+            return posed
+
+    def _predict(self, inputs: Sequence[_Input]) -> Predictions:
+        readable = [item for item in inputs if item.image is not None]
+        batch = ImageBatch(
+            tuple(item.image for item in readable if item.image is not None),
+            tuple(item.info.source for item in readable),
+        )
+        found = self.faces(batch)
+        faces, invented = self._where_none(batch, found)
+        real = torch.tensor([kind != "nan" for kind in invented], dtype=torch.bool)
+        views, flags = self.views(batch, faces.select(real))
+        probabilities = torch.full((len(faces), len(self.recipe.labels)), torch.nan)
+        probabilities[real] = self.probabilities(self.features(views), faces.select(real))
+        every = iter(flags)
+        view_flags = [next(every) if kind != "nan" else () for kind in invented]
+        return self._result(inputs, found, faces, probabilities, invented, view_flags)
+
+    def _where_none(self, batch: ImageBatch, found: Faces) -> tuple[Faces, list[str]]:
+        """Faces with what ``on_no_face`` puts in for empty pictures; per face ``""``, ``"whole_image"`` or ``"nan"``."""
+        empty = sorted(set(range(len(batch))) - set(found.image_index.tolist()))
+        policy = self.recipe.framework.on_no_face
+        if not empty or policy == "skip":
+            return found, [""] * len(found)
+        if policy == "raise":
+            names = ", ".join(batch.sources[index] for index in empty[:3])
+            raise NoFaceError(f"no face was found in {names}{' and others' if len(empty) > 3 else ''}")
+        boxes = [[0.0, 0.0, batch.images[index].shape[2], batch.images[index].shape[1]] for index in empty]
+        extra = Faces.of(empty, boxes if policy == "whole_image" else torch.full((len(empty), 4), torch.nan))
+        if policy == "whole_image":
+            extra = self._with_pose(batch, extra)
+        together = Faces.concat([found, extra])
+        kinds = [""] * len(found) + [policy] * len(extra)
+        order = sorted(range(len(together)), key=lambda index: int(together.image_index[index]))
+        return together.select(torch.tensor(order)), [kinds[index] for index in order]
+
+    def _result(
+        self,
+        inputs: Sequence[_Input],
+        found: Faces,
+        faces: Faces,
+        probabilities: Tensor,
+        invented: Sequence[str],
+        view_flags: Sequence[tuple[str, ...]],
+    ) -> Predictions:
+        place = [index for index, item in enumerate(inputs) if item.image is not None]
+        counts = torch.bincount(found.image_index, minlength=len(place)).tolist()
+        infos = [item.info for item in inputs]
+        for index, count in zip(place, counts, strict=True):
+            infos[index] = replace(infos[index], n_faces=count)
+        flags = []
+        for face, kind in enumerate(invented):
+            own: list[str] = []
+            if kind != "nan":
+                if bool(torch.isnan(faces.pose[face]).any()):
+                    own.append("no_pose")
+                if float(probabilities[face].max()) < self.recipe.framework.low_confidence:
+                    own.append("low_confidence")
+                if counts[int(faces.image_index[face])] > 1:
+                    own.append("several_faces")
+                if kind == "whole_image" or bool(faces.is_crop[face]):
+                    own.append("whole_image")
+            flags.append((*own, *view_flags[face]))
+        owners = torch.tensor(place, dtype=torch.int64)[faces.image_index]
+        return Predictions(
+            self.recipe.labels,
+            probabilities,
+            replace(faces, image_index=owners),
+            tuple(flags),
+            tuple(infos),
+            self.provenance,
+        )
+
+
+def split(predictions: Predictions) -> Iterator[Predictions]:
+    """One :class:`Predictions` an input, in order."""
+    for index, info in enumerate(predictions.images):
+        chosen = torch.nonzero(predictions.faces.image_index == index).flatten()
+        faces = predictions.faces.select(chosen)
+        yield Predictions(
+            predictions.labels,
+            predictions.probabilities[chosen],
+            replace(faces, image_index=torch.zeros_like(faces.image_index)),
+            tuple(predictions.flags[face] for face in chosen.tolist()),
+            (info,),
+            predictions.provenance,
+        )
+
+
+def _decode(item: Any, index: int, color: Color) -> _Input:
+    try:
+        image = decode(item, color=color)
+    except ImageError as error:
+        return _Input(ImageInfo(source_name(item, index), error=str(error), error_kind=error.kind), None)
+    return _Input(_info(item, index, image), image)
+
+
+def _info(item: Any, index: int, image: Tensor) -> ImageInfo:
+    return ImageInfo(source_name(item, index), height=image.shape[1], width=image.shape[2])
+
+
+def _build(part: Part, context: Context) -> Any:
+    """Import and construct a component, and check that it meets its interface."""
+    component, owner = part.registered.component, part.registered
+    module, _, name = component.target.partition(":")
+    try:
+        from importlib import import_module
+
+        target = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ComponentError(
+            f"the {component.kind} {component.name!r} of {owner.distribution} {owner.version} can't be imported from "
+            f"{component.target}: {error}. Reinstall {owner.distribution}"
+        ) from error
+    with _stage(part):
+        built = target(part.config, context)
+        if not isinstance(built, PROTOCOLS[component.kind]):
+            raise StageError(f"{name} does not meet the interface {PROTOCOLS[component.kind].__name__}")
+    return built
+
+
+def _expect(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise StageError(f"returned {type(value).__name__}, not {kind.__name__}; is a `return` missing?")
+    return value
+
+
+@contextmanager
+def _stage(part: Part) -> Iterator[None]:
+    """Name the component in what goes wrong inside it; ferkit's own errors pass as they are."""
+    try:
+        yield
+    except StageError as error:
+        owner = part.registered
+        raise StageError(f"{owner.component.kind} {owner.qualified} {owner.version}: {error}") from error
+    except FerkitError:
+        raise
+    except Exception as error:
+        owner = part.registered
+        raise StageError(
+            f"{owner.component.kind} {owner.qualified} {owner.version} failed: {type(error).__name__}: {error}"
+        ) from error

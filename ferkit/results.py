@@ -1,5 +1,6 @@
 """Results as a person or a program reads them: rows with fixed columns, and drawings."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def _draw_face(canvas: "Image.Image", prediction: "Prediction", labels: Sequence
     pen.rectangle((x0, y0, x1, y1), outline=colour, width=line)
     font = ImageFont.load_default(size=max(min((x1 - x0) / 5, 28), 11))
     text = f"{prediction.label} {prediction.confidence:.0%}"
-    if prediction.pose.yaw == prediction.pose.yaw:
+    if math.isfinite(prediction.pose.yaw):
         text += f"\nyaw {prediction.pose.yaw:+.0f}°"
     left, top, right, bottom = pen.multiline_textbbox((0, 0), text, font=font)
     wide, high = right - left + 2 * line, bottom - top + 2 * line
@@ -79,5 +80,5 @@ def _draw_face(canvas: "Image.Image", prediction: "Prediction", labels: Sequence
     for points in (prediction.landmarks.get("5"),):
         if points is not None:
             for px, py in points[:, :2].tolist():
-                if px == px and py == py:
+                if math.isfinite(px) and math.isfinite(py):
                     pen.ellipse((px - line, py - line, px + line, py + line), fill=colour)

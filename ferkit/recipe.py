@@ -199,7 +199,7 @@ class _Validation:
         for field in weight_fields(model):
             try:
                 if isinstance(text := getattr(config, field), str):
-                    Reference.parse(text)
+                    Reference.parse(text).require_pin()
             except FerkitError as error:
                 self._add((*keys, field), str(error))
         return Part(registered, config)

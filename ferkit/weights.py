@@ -40,7 +40,7 @@ class Reference:
         """Parse ``pkg://package/file#sha256=…``, ``hf://owner/name/file@revision#sha256=…`` or ``path#sha256=…``.
 
         Raises:
-            WeightsError: If it is none of these, lacks a digest it must have, or is of a format that could run code.
+            WeightsError: If it is none of these, or is of a format that could run code.
         """
         location, marker, digest = text.partition("#sha256=")
         if marker and not _DIGEST.fullmatch(digest):
@@ -66,9 +66,12 @@ class Reference:
             raise WeightsError(f"{text}: write pkg://import_package/file")
         if self.scheme == "hf" and not re.fullmatch(r"[^/@]+/[^/@]+/[^@]+@[^@]+", self.location):
             raise WeightsError(f"{text}: write hf://owner/name/file@revision")
+
+    def require_pin(self) -> None:
+        """Raise a WeightsError where weights that others can change come without a digest."""
         if self.scheme != "path" and self.sha256 is None:
             raise WeightsError(
-                f"{text}: weights from {self.scheme}:// must be pinned: add #sha256=… (ferkit weights list)"
+                f"{self}: weights from {self.scheme}:// must be pinned: add #sha256=… (ferkit weights list)"
             )
 
     def __str__(self) -> str:
@@ -106,13 +109,20 @@ class WeightsStore:
         self.used: dict[str, str] = {}
         """Digest of every file handed out, by its reference: part of a result's provenance."""
 
-    def path(self, text: str) -> Path:
+    def path(self, text: str, pinned: bool = True) -> Path:
         """The local file that ``text`` names, its digest checked.
+
+        Args:
+            text: The reference.
+            pinned: Whether ``pkg`` and ``hf`` references need a digest. False is for a component's own default, such as
+                the checkpoint that timm names for a model; what was read is recorded all the same.
 
         Raises:
             WeightsError: If it is not there, or is not the file that was pinned.
         """
         reference = Reference.parse(text)
+        if pinned:
+            reference.require_pin()
         path = self.locate(reference)
         if path is None:
             raise WeightsError(self._missing(reference))
@@ -132,7 +142,7 @@ class WeightsStore:
         path = _package_file(reference.location) if reference.scheme == "pkg" else Path(reference.location)
         return path if path is not None and path.is_file() else None
 
-    def load(self, text: str) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    def load(self, text: str, pinned: bool = True) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         """Tensors and metadata of a safetensors file.
 
         Raises:
@@ -140,7 +150,7 @@ class WeightsStore:
         """
         from safetensors import SafetensorError, safe_open
 
-        path = self.path(text)
+        path = self.path(text, pinned)
         try:
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -159,8 +169,9 @@ class WeightsStore:
     def _missing(self, reference: Reference) -> str:
         if reference.scheme == "hf":
             repository, file, revision = reference.hub
+            pin = f"SHA-256 {reference.sha256}" if reference.sha256 else "not pinned"
             return (
-                f"{file} of {repository} at {revision} (SHA-256 {reference.sha256}) is not on this machine, and nothing is "
+                f"{file} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
                 "downloaded unless asked: run `ferkit weights fetch RECIPE`, or build the pipeline with download=True"
             )
         if reference.scheme == "pkg":

@@ -1,0 +1,57 @@
+"""Any timm model as a ferkit encoder."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from ferkit import Component, Config, Weights, hookimpl
+from pydantic import Field
+
+
+class TimmConfig(Config):
+    """Options of the encoder ``timm``."""
+
+    model: Annotated[str, Field(min_length=1, description="name of a timm model, with or without its weights' tag")]
+    weights: Annotated[Weights | None, Field(description="safetensors file; unset: what timm names for the model")] = (
+        None
+    )
+    labels: Annotated[tuple[str, ...] | None, Field(description="the classifier's columns: the encoder has logits")] = (
+        None
+    )
+    image_size: Annotated[int | None, Field(ge=16, le=2048, description="input side in pixels; unset: the model's")] = (
+        None
+    )
+
+
+def hub_reference(config: TimmConfig) -> str:
+    """Where timm keeps the weights of a model; a name without a tag means timm's default one, which only timm knows."""
+    name = config.model
+    if "." not in name:
+        import timm
+
+        name = f"{name}.{timm.get_pretrained_cfg(name).tag}"
+    return f"hf://timm/{name}/model.safetensors@main"
+
+
+def _weights(config: TimmConfig) -> Iterable[str]:
+    return [config.weights or hub_reference(config)]
+
+
+def _provides(config: TimmConfig) -> Iterable[str]:
+    return ["tokens", "logits"] if config.labels else ["tokens"]
+
+
+@hookimpl
+def ferkit_components() -> Sequence[Component]:
+    """The encoder ``timm``."""
+    return [
+        Component(
+            kind="encoder",
+            name="timm",
+            config=TimmConfig,
+            target="ferkit_timm.encoder:TimmEncoder",
+            summary="any timm model: pooled features, tokens, and logits where it is a classifier",
+            weights_licence="the model's own, see its card",
+            provides=_provides,
+            weights=_weights,
+        )
+    ]

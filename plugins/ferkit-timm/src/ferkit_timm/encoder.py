@@ -1,0 +1,102 @@
+"""Encoder ``timm``."""
+
+import timm
+import torch
+from ferkit import ComponentError, Context, EncoderOutput, WeightsError
+from ferkit.labels import column_order
+from timm.models import group_with_matcher
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ferkit_timm import TimmConfig, hub_reference
+
+
+class TimmEncoder:
+    """A timm model with its own input size, mean and std.
+
+    Args:
+        config: Names model and weights.
+        context: With ``config.labels``, its labels must be among them.
+
+    Raises:
+        ComponentError: If timm has no such model.
+        WeightsError: If the weights are missing, altered, or of another model.
+    """
+
+    def __init__(self, config: TimmConfig, context: Context) -> None:
+        known = timm.is_model(config.model.split(".")[0])
+        if not known:
+            close = timm.list_models(f"*{config.model.split('.')[0].split('_')[0]}*")[:5]
+            raise ComponentError(
+                f"timm {timm.__version__} has no model {config.model!r}; near it: {', '.join(close)} …"
+            )
+        classes = len(config.labels or ())
+        extra = {"img_size": config.image_size} if config.image_size and _takes_img_size(config.model) else {}
+        model = timm.create_model(config.model, pretrained=False, num_classes=classes, **extra)
+        _load(model, config, context)
+        settings = timm.data.resolve_model_data_config(model)
+        self.size = config.image_size or settings["input_size"][-1]
+        self.mean, self.std = torch.tensor([settings["mean"], settings["std"]]).reshape(2, 3, 1, 1).to(context.device)
+        self.columns = column_order(config.labels, context.labels, config.model) if config.labels else None
+        self.dim: int = getattr(model, "head_hidden_size", None) or model.num_features
+        self.token_dim: int | None = model.num_features
+        self.device, self.dtype = context.device, context.dtype
+        self.module: nn.Module = model.to(context.device, context.dtype).eval()
+        if not context.training:
+            self.module.requires_grad_(False)
+
+    def __call__(self, pixels: Tensor) -> EncoderOutput:
+        """Pooled ``[M, D]``, patch tokens ``[M, T, E]``, and logits ``[M, C]`` where the model classifies."""
+        x = pixels.to(self.device)
+        if x.shape[-1] != self.size:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        maps = self.module.forward_features(((x - self.mean) / self.std).to(self.dtype))
+        pooled = self.module.forward_head(maps, pre_logits=True)
+        logits = self.module.forward_head(maps)[:, self.columns].float() if self.columns else None
+        return EncoderOutput(pooled.float(), self._tokens(maps).float(), logits)
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Parameter groups from input to output, by timm's own grouping."""
+        groups = group_with_matcher(
+            self.module.named_parameters(), self.module.group_matcher(coarse=True), reverse=False
+        )
+        parameters = dict(self.module.named_parameters())
+        return [[parameters[name] for name in groups[key]] for key in sorted(groups)]
+
+    def _tokens(self, maps: Tensor) -> Tensor:
+        if maps.ndim == 3:
+            return maps[:, getattr(self.module, "num_prefix_tokens", 0) :]
+        if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
+            return maps.flatten(1, 2)
+        return maps.flatten(2).transpose(1, 2)
+
+
+def _takes_img_size(model: str) -> bool:
+    """Whether a model is built for one input size, as transformers with position embeddings are."""
+    settings = timm.get_pretrained_cfg(model)
+    return bool(settings and settings.fixed_input_size)
+
+
+def _load(model: nn.Module, config: TimmConfig, context: Context) -> None:
+    """Load the weights; a classifier that was not asked for is left out."""
+    source = config.weights or hub_reference(config)
+    tensors, _ = context.weights.load(source, pinned=config.weights is not None)
+    if not config.labels:
+        classifier = model.pretrained_cfg.get("classifier") or ()
+        prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+        tensors = (
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)} if prefixes else tensors
+        )
+    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    try:
+        found = model.load_state_dict(floats, strict=False)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise WeightsError(f"{source} does not fit {config.model}: {lines}") from error
+    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        names = ", ".join(
+            [*(f"{n} is missing" for n in missing), *(f"{n} is unknown" for n in found.unexpected_keys)][:4]
+        )
+        hint = "" if config.labels else "; if it is a classifier, name its columns with `labels`"
+        raise WeightsError(f"{source} does not fit {config.model}: {names}{hint}")

@@ -3,11 +3,11 @@
 import json
 
 import torch
-from ferkit import Context, EncoderOutput, WeightsError
-from ferkit.labels import column_order
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ferkit import Context, EncoderOutput, WeightsError
+from ferkit.labels import column_order
 from ferkit_nano import NanoConfig
 from ferkit_nano.network import FEATURES, Nano, fuse
 

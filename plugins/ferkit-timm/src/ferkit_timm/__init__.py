@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from ferkit import Component, Config, Weights, hookimpl
 from pydantic import Field
+
+from ferkit import Component, Config, Weights, hookimpl
 
 
 class TimmConfig(Config):

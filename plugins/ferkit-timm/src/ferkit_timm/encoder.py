@@ -2,12 +2,12 @@
 
 import timm
 import torch
-from ferkit import ComponentError, Context, EncoderOutput, WeightsError
-from ferkit.labels import column_order
 from timm.models import group_with_matcher
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ferkit import ComponentError, Context, EncoderOutput, WeightsError
+from ferkit.labels import column_order
 from ferkit_timm import TimmConfig, hub_reference
 
 

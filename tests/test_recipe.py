@@ -115,7 +115,7 @@ def test_extends_by_name_and_in_a_circle(tmp_path, registry):
     assert load_recipe({"extends": "named", "name": "mine"}, registry=registry).name == "mine"
     write(tmp_path, "a.yaml", {"extends": "b.yaml"})
     write(tmp_path, "b.yaml", {"extends": "a.yaml"})
-    with pytest.raises(RecipeError, match="in a circle: a.yaml → b.yaml → a.yaml"):
+    with pytest.raises(RecipeError, match=r"in a circle: a.yaml → b.yaml → a.yaml"):
         load_recipe(tmp_path / "a.yaml", registry=registry)
 
 

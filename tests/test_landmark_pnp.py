@@ -84,8 +84,8 @@ def test_signs_as_seen_in_the_image():
     to_the_right, upwards = face.clone(), face.clone()
     to_the_right[0, 2, 0] += 12  # the nose moves to the image's right
     upwards[0, 2, 1] -= 12
-    clockwise = torch.stack((200 - (face[..., 1] - 200) * 0.5 + (face[..., 0] - 200) * 0.866, face[..., 1] * 0), -1)
-    clockwise[..., 1] = 200 + (face[..., 0] - 200) * 0.5 + (face[..., 1] - 200) * 0.866
+    x, y = (face - 200).unbind(-1)
+    clockwise = 200 + torch.stack((0.866 * x - 0.5 * y, 0.5 * x + 0.866 * y), -1)
     pose = estimate(faces_with(_5=torch.cat((to_the_right, upwards, clockwise)))).pose
     assert pose[0, 0] > 10
     assert pose[1, 1] > 10

@@ -1,7 +1,7 @@
 """A generic adult head: the mean of photographed faces, made symmetric.
 
 Head coordinates are those of :mod:`ferkit.geometry`; the origin lies between the centres of the eyes, the unit is the
-distance between them. Measured on 763 near-frontal faces of 1,096 persons by
+distance between them. Measured on 763 near-frontal faces in photographs of 1,096 persons by
 ``benchmarks/generic_head.py FOLDER --mesh face_landmark.tflite --n 4000``: depths and the 68 points are those of
 MediaPipe's face mesh, x and y of the 5 points are those of RetinaFace. The nose of the 5 points is 0.785 times as deep
 as the mesh's, so that both sets give yaws of the same size: RetinaFace's nose follows a turn less than the mesh's does.

@@ -9,7 +9,7 @@ class RetinaFaceConfig(Config):
     """Options of the detector ``retinaface``.
 
     Attributes:
-        size: Longer side in pixels to which larger photos are reduced for the search.
+        size: Longer side in pixels to which larger photos are reduced for the search; up to four times that for panoramas.
         min_score: Score from which a box counts as a face.
         nms: Intersection over union above which two boxes are taken for one face.
         batch_size: How many photos of like size the network gets at once.

@@ -285,7 +285,9 @@ def _from_array(array: np.ndarray, name: str, color: str, max_pixels: int) -> Pi
 def _white_of_dtype(dtype: np.dtype, name: str) -> tuple[int, ...]:
     if dtype.kind not in "biuf":
         raise ImageError("not_an_image", f"{name} holds {dtype}, not numbers of brightness: convert it to uint8")
-    return (1,) if dtype.kind in "bf" else _WHITE_OF_16_BITS if dtype == np.uint16 else (255,)
+    if dtype.kind in "bf":
+        return (1,)
+    return _WHITE_OF_16_BITS if dtype.kind == "u" and dtype.itemsize == 2 else (255,)
 
 
 def _to_8_bits(values: np.ndarray, whites: tuple[int, ...], name: str) -> Pixels:
@@ -296,8 +298,8 @@ def _to_8_bits(values: np.ndarray, whites: tuple[int, ...], name: str) -> Pixels
     if not (low >= 0 and high <= whites[-1]):  # so written, NaN fails too
         raise ImageError(
             "not_an_image",
-            f"{name} has {values.dtype} values from {low:g} to {high:g}, not in 0..{whites[-1]}: scale them, or convert to "
-            "uint8",
+            f"{name} has {values.dtype} values from {low:g} to {high:g}, not in 0..{whites[-1]}: scale them, or "
+            "convert to uint8",
         )
     white = next(white for white in whites if high <= white)
     if values.dtype.kind == "f":

@@ -345,7 +345,7 @@ def _expand(spelling: str) -> Iterator[Path | tuple[Path, ImageError]]:
     if not matches:
         yield path, ImageError("unreadable", f"no file matches {_shown(path)}: check the pattern")
     for match in matches:
-        yield from _walk(match) if match.is_dir() else [match]
+        yield from _walk(match) if os.path.isdir(match) else [match]  # noqa: PTH112 - never raises
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -356,7 +356,7 @@ def _matches(pattern: Path) -> list[Path]:
     first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     folder, rest = Path(*parts[:first]), parts[first:]
     if not rest:
-        return [folder] if folder.exists() else []
+        return [folder] if os.path.lexists(folder) else []
     try:
         found = sorted(folder.glob("/".join(rest)))
     except (OSError, ValueError):  # no valid pattern
@@ -380,10 +380,8 @@ def _walk(folder: Path) -> Iterator[Path | tuple[Path, ImageError]]:
             status = path.stat()
             identity = (status.st_dev, status.st_ino)
             if identity in above:
-                yield (
-                    path,
-                    ImageError("directory_loop", f"{_shown(path)} links to a folder it lies in: remove the link"),
-                )
+                message = f"{_shown(path)} links to a folder it lies in: remove the link"
+                yield path, ImageError("directory_loop", message)
                 continue
             names = sorted(name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208 - plain names
         except OSError as error:

@@ -899,6 +899,10 @@ def test_an_unreadable_folder_is_reported(tmp_path):
     (tmp_path / "a").chmod(0)
     try:
         assert found(tmp_path) == [(tmp_path / "a", "unreadable"), tmp_path / "b.jpg"]
+        assert found(f"{tmp_path}/a/*.jpg") == [(tmp_path / "a" / "*.jpg", "unreadable")]
+        (tmp_path / "a").chmod(0o400)  # its names can be listed, its files not reached
+        assert found(tmp_path / "a") == [(tmp_path / "a" / "x.jpg", "unreadable")]
+        assert failure(found(f"{tmp_path}/a/*.jpg")[0]).kind == "unreadable"
     finally:
         (tmp_path / "a").chmod(0o700)
 

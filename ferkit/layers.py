@@ -18,10 +18,11 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written: file and line, or neither for overrides; relative paths resolve against ``folder``."""
+    """Where a value was written: a file and its line, or ``text`` for what was given in code or on the command line."""
 
     file: Path | None = None
     line: int | None = None
+    text: str = "override"
 
     @property
     def folder(self) -> Path:
@@ -29,7 +30,8 @@ class Origin:
         return self.file.parent if self.file else Path.cwd()
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.file else "override"
+        place = f"{self.file}:{self.line}" if self.line else str(self.file)
+        return place if self.file else self.text
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Layer:
         """The origin of ``keys``, or of the nearest mapping around it."""
         while keys and keys not in self.origins:
             keys = keys[:-1]
-        return self.origins.get(keys, Origin())
+        return self.origins.get(keys, Origin(text="recipe"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -101,7 +103,7 @@ def read_file(path: Path) -> Layer:
         loader.dispose()
     if not isinstance(data, dict):
         raise RecipeError([Problem("", "must be a mapping that starts with `ferkit: 1`", str(path))], str(path))
-    layer = Layer(data)
+    layer = Layer(data, {(): Origin(path)})
 
     def remember(mapping: dict[str, Any], keys: Keys) -> None:
         for key, value in mapping.items():
@@ -113,14 +115,14 @@ def read_file(path: Path) -> Layer:
     return layer
 
 
-def from_mapping(mapping: Mapping[str, Any]) -> Layer:
-    """A nested mapping, dotted keys allowed, as a layer of overrides."""
+def from_mapping(mapping: Mapping[str, Any], text: str = "override") -> Layer:
+    """A nested mapping, dotted keys allowed, as a layer; ``text`` is the origin that problems name."""
     layer = Layer()
 
     def put(target: dict[str, Any], keys: Keys, key: str, value: Any) -> None:
         first, _, rest = str(key).partition(".")
         path = (*keys, first)
-        layer.origins[path] = Origin()
+        layer.origins[path] = Origin(text=text)
         if rest or isinstance(value, Mapping):
             inner = target.setdefault(first, {})
             if not isinstance(inner, dict):
@@ -137,7 +139,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> Layer:
 
 def merge(base: Layer, over: Layer) -> Layer:
     """``over`` on top of ``base``, deep; None removes; a changed ``use`` drops the old component's own options."""
-    result = Layer({}, dict(base.origins))
+    result = Layer({}, {**over.origins, **base.origins})
 
     def inner(low: dict[str, Any], high: dict[str, Any], keys: Keys) -> dict[str, Any]:
         if "use" in low and high.get("use", low["use"]) != low["use"]:

@@ -117,7 +117,7 @@ def load_recipe(
     """
     registry = registry or default_registry()
     if isinstance(source, Mapping):
-        layer, name = extend(from_mapping(source), Path.cwd(), registry.recipe), "recipe"
+        layer, name = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), "recipe"
     else:
         text = str(source)
         named = isinstance(source, str) and not is_path(text) and not Path(text).is_dir()
@@ -137,6 +137,9 @@ class _Validation:
 
     def recipe(self) -> Recipe:
         data = self.layer.data
+        if data.get("ferkit", 1) != 1:
+            self._add(("ferkit",), f"format {data['ferkit']!r} is unknown: this ferkit reads format 1")
+            raise RecipeError(self.problems, self.name)
         framework = self._model(Framework, data, ())
         detector = self._part("detector", ("detector",), data.get("detector"))
         pose = self._part("pose", ("pose",), data.get("pose"))
@@ -148,8 +151,8 @@ class _Validation:
             for name, options in (named.items() if isinstance(named, dict) else ())
         }
         head = self._part("head", ("head",), data.get("head"))
-        for label in framework.prompts.words if framework else ():
-            if label not in framework.labels:
+        if framework:
+            for label in set(framework.prompts.words) - set(framework.labels):
                 self._add(("prompts", "words", label), f"is none of the labels {', '.join(framework.labels)}")
         encoders = {name: part for name, part in found.items() if part}
         if self.problems or not (framework and detector and head and normalization):

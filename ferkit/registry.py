@@ -174,7 +174,7 @@ class Registry:
         if others:
             kinds = " and ".join(sorted({r.component.kind for r in others}))
             return WrongKindError(
-                f"{name!r} is a {kinds}, not a {kind}: put it under that key, or choose {self._choices(kind)}"
+                f"{name!r} is of kind {kinds}, not {kind}: put it under that key, or choose {self._choices(kind)}"
             )
         home = FIRST_PARTY.get((kind, name), owner)
         for failure in self.failures:

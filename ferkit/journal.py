@@ -101,20 +101,23 @@ class Journal:
         with self.path.open("rb") as file:
             for line in file:
                 try:
-                    if not line.endswith(b"\n"):
-                        break
-                    data = json.loads(line)
-                except ValueError:
+                    self._take(line)
+                except (ValueError, KeyError, TypeError):  # half written; what follows is done again
                     break
-                if self._header is None:
-                    if not isinstance(data, dict) or not data.items() >= _FORMAT.items():
-                        raise FerkitError(f"{self.path} is no journal of this ferkit: move it away")
-                    self._header = data
-                else:
-                    record = _record(data)
-                    self._entries[record.source] = _Entry(self._end, record.mark, record.failed)
                 self._end += len(line)
         os.ftruncate(self._file, self._end)
+
+    def _take(self, line: bytes) -> None:
+        if not line.endswith(b"\n"):
+            raise ValueError("a line without its end")
+        data = json.loads(line)
+        if self._header is None:
+            if not isinstance(data, dict) or not data.items() >= _FORMAT.items():
+                raise FerkitError(f"{self.path} is no journal of this ferkit: move it away")
+            self._header = data
+        else:
+            record = _record(data)
+            self._entries[record.source] = _Entry(self._end, record.mark, record.failed)
 
     def __enter__(self) -> Self:
         return self

@@ -44,10 +44,10 @@ class Report:
 def tally(count: Counter[str], record: Record) -> None:
     """Add a record to ``count``: pictures read, their faces, those without a face, inputs that failed."""
     count.update(
-        images=not record.failed,
+        images=int(not record.failed),
         faces=len(record.rows),
-        no_face=record.error is not None and not record.failed,
-        failed=record.failed,
+        no_face=int(record.error is not None and not record.failed),
+        failed=int(record.failed),
     )
 
 

@@ -32,6 +32,8 @@ def _files(recipe: str, overrides: list[str] | None) -> list[_File]:
         component = part.registered.component
         for text in component.weights(part.config):
             files.setdefault(text, _File(text, Reference.parse(text), component.weights_licence or "not stated"))
+    if not files:
+        say(f"{recipe} loads no weights")
     return list(files.values())
 
 
@@ -46,7 +48,8 @@ def list_(recipe: RecipeName, overrides: Overrides = None) -> None:
         place = file.text.partition("#sha256=")[0]
         present = "present" if store.locate(file.reference) else "missing"
         rows.append((place, file.reference.sha256 or "not pinned", present, file.licence))
-    print_table(("weights", "SHA-256", "state", "licence"), rows)
+    if rows:
+        print_table(("weights", "SHA-256", "state", "licence"), rows)
 
 
 @app.command()
@@ -81,7 +84,8 @@ def verify(recipe: RecipeName, overrides: Overrides = None) -> None:
         else:
             state = "ok" if sha256(path) == file.reference.sha256 else "altered"
         rows.append((file.text.partition("#sha256=")[0], state))
-    print_table(("weights", "state"), rows)
+    if rows:
+        print_table(("weights", "state"), rows)
     if any(state in ("missing", "altered") for _, state in rows):
         raise typer.Exit(FAILED)
 

@@ -4,8 +4,11 @@ import os
 import resource
 from pathlib import Path
 
+import fakes
+import numpy as np
 import pandas
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -66,9 +69,6 @@ def test_what_is_unknown_is_empty_in_csv_and_null_elsewhere(cli, write_recipe, p
 
 
 def test_landmarks_are_an_extra_key_of_json_lines(cli, write_recipe, photos, tmp_path, registry):
-    import fakes
-    import torch
-
     class WithLandmarks(fakes.Boxes):
         def __call__(self, batch):
             faces = super().__call__(batch)
@@ -251,8 +251,6 @@ def test_overwrite_replaces_a_result(cli, write_recipe, photos, tmp_path):
 
 
 def test_a_learnt_head_and_pose_of_the_core(cli, write_recipe, photos, tmp_path):
-    import numpy as np
-
     save_file(
         {"classifier.weight": np.eye(3, dtype=np.float32), "classifier.bias": np.zeros(3, np.float32)},
         tmp_path / "head.safetensors",
@@ -300,3 +298,18 @@ def test_a_full_disk_keeps_the_journal(cli, write_recipe, photos, tmp_path):
     result = cli("predict", "photos", "-r", recipe, "--out", "out.csv")
     assert f"going on with out.csv.partial.jsonl: {done} of 3 inputs are done" in result.stderr
     assert [row["source"] for row in read_csv(tmp_path / "out.csv")] == ["photos/a.jpg", "photos/b.png", "photos/c.png"]
+
+
+def test_an_interruption_prints_the_table_of_what_was_done(cli, write_recipe, photos, monkeypatch):
+    calls, encode = iter([False, False, True]), fakes.ColourEncoder.__call__
+
+    def interrupted(self, pixels):
+        if next(calls):
+            raise KeyboardInterrupt
+        return encode(self, pixels)
+
+    monkeypatch.setattr(fakes.ColourEncoder, "__call__", interrupted)
+    result = cli("predict", "photos", "-r", write_recipe(), "--batch-size", 1, code=130)
+    assert "photos/b.png" in result.stdout
+    assert "photos/c.png" not in result.stdout
+    assert "2 images, 2 faces, 0 errors" in result.stderr

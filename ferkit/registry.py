@@ -202,7 +202,7 @@ class Registry:
     def recipes(self) -> dict[str, Path]:
         """Shipped recipes by name, sorted. Of two with one name the owner's short form is refused: see :meth:`recipe`."""
         found: dict[str, Path] = {}
-        for distribution, path in self._recipe_files():
+        for distribution, path in self.recipe_files():
             name = path.stem if path.stem not in found else f"{distribution}:{path.stem}"
             found[name] = path
         return dict(sorted(found.items()))
@@ -214,7 +214,7 @@ class Registry:
             ComponentError: If there is none, or there are two.
         """
         owner, _, short = name.rpartition(":")
-        found = [(d, path) for d, path in self._recipe_files() if path.stem == short and owner in ("", d)]
+        found = [(d, path) for d, path in self.recipe_files() if path.stem == short and owner in ("", d)]
         if len(found) == 1:
             return found[0][1]
         if found:
@@ -236,7 +236,8 @@ class Registry:
             "ends in .yaml"
         )
 
-    def _recipe_files(self) -> Iterable[tuple[str, Path]]:
+    def recipe_files(self) -> Iterable[tuple[str, Path]]:
+        """Every shipped recipe's file, with the distribution that owns it."""
         for distribution, folder in self._folders:
             for path in sorted(folder.glob("*.yaml")):
                 yield distribution, path

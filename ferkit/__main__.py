@@ -1,0 +1,5 @@
+"""``python -m ferkit``."""
+
+from ferkit.cli import main
+
+main()

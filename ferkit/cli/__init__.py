@@ -1,0 +1,47 @@
+"""The command line. A module is imported when its command runs, heavy ones inside the command's function."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import ferkit
+from ferkit.cli import plugins, predict, recipe, weights
+from ferkit.cli.common import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Facial expression recognition in extreme poses, from components swapped by a recipe.",
+    epilog="Exit codes: 0 all read, 1 some inputs failed, 2 usage or recipe error, 130 interrupted.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ferkit {ferkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("predict")(predict.predict)
+app.command("plugins")(plugins.plugins)
+app.add_typer(recipe.app, name="recipe")
+app.add_typer(weights.app, name="weights")
+
+
+def main() -> None:
+    """Run the command line: the console script ``ferkit``."""
+    for stream in (sys.stdout, sys.stderr):  # a file name that is no Unicode must not end a run
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    app(prog_name="ferkit")

@@ -1,0 +1,75 @@
+"""Annotated copies of pictures: one file a picture, under a name that no other has."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferkit.errors import FerkitError
+from ferkit.writers import replacing
+
+if TYPE_CHECKING:
+    from ferkit.types import Predictions
+
+_LONGEST = 100  # characters of a name: most file systems end at 255 bytes
+
+
+class Copies:
+    """Where the annotated copy of each source goes.
+
+    Args:
+        folder: Made if there is none.
+        arguments: What was given on the command line.
+        sources: Every picture of the run. Those that share a name get part of a digest of their path.
+
+    Raises:
+        FerkitError: If the folder holds inputs, or would be searched for them the next time, or can't be made.
+    """
+
+    def __init__(self, folder: Path, arguments: Iterable[str], sources: Sequence[str]) -> None:
+        self._folder = folder
+        own = folder.resolve()
+        searched = {Path(argument).resolve() for argument in arguments if Path(argument).is_dir()}
+        if searched & {own, *own.parents} or own in {Path(source).resolve().parent for source in sources}:
+            raise FerkitError(
+                f"--annotate {folder}: pictures are read from there, and copies would mix with them: choose another folder"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FerkitError(f"--annotate {folder}: the folder can't be made ({error.strerror})") from error
+        names = {source: _name(source) for source in sources}
+        count = Counter(name.casefold() for name in names.values())
+        self._paths = {
+            source: folder / (name if count[name.casefold()] == 1 else _distinct(name, source))
+            for source, name in names.items()
+        }
+
+    def exists(self, source: str) -> bool:
+        """Whether the copy of ``source`` is there."""
+        return self._paths[source].is_file()
+
+    def save(self, source: str, predictions: "Predictions") -> None:
+        """Draw the faces of ``source``, the only picture of ``predictions``, on a copy of it.
+
+        Raises:
+            ImageError: If it can't be read any more.
+        """
+        path = self._paths[source]
+        picture = predictions.draw(0)
+        with replacing(path) as temporary:
+            picture.save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=95)
+
+
+def _name(source: str) -> str:
+    """A plain name for a copy: PNG for PNG, JPEG for everything else."""
+    path = Path(source)
+    stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in path.stem)
+    return stem[:_LONGEST] + (".png" if path.suffix.lower() == ".png" else ".jpg")
+
+
+def _distinct(name: str, source: str) -> str:
+    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    path = Path(name)
+    return f"{path.stem}-{digest}{path.suffix}"

@@ -1,0 +1,86 @@
+"""What ``ferkit predict`` says to a person: progress, errors, a table, a summary."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ferkit.cli.common import print_table, say, shown
+from ferkit.journal import Record
+
+ERRORS_SHOWN = 10
+
+
+class Report:
+    """Prints the first errors as they come, and a summary with the speed since it was made."""
+
+    def __init__(self) -> None:
+        self._errors = 0
+        self._read = 0
+        self._started = time.monotonic()
+
+    def add(self, record: Record) -> None:
+        """Take note of an input that was just tried."""
+        self._read += not record.failed
+        if record.error and record.failed:
+            self._errors += 1
+            if self._errors <= ERRORS_SHOWN:
+                kind, message = record.error
+                say(f"{kind}: {shown(message)}")
+
+    def summary(self, count: Counter[str], written: str = "") -> None:
+        """Print one line on what ``count`` (of :func:`tally`) says, and the file it was ``written`` to."""
+        if self._errors > ERRORS_SHOWN:
+            say(f"… and {self._errors - ERRORS_SHOWN} errors more" + (f": see {written}.errors.csv" if written else ""))
+        speed = self._read / max(time.monotonic() - self._started, 1e-9)
+        empty = f" ({count['no_face']} without a face)" if count["no_face"] else ""
+        say(
+            f"{_number(count['images'], 'image')}{empty}, {_number(count['faces'], 'face')}, "
+            f"{_number(count['failed'], 'error')}, {speed:.1f} photos/s" + (f" → {written}" if written else "")
+        )
+
+
+def tally(count: Counter[str], record: Record) -> None:
+    """Add a record to ``count``: pictures read, their faces, those without a face, inputs that failed."""
+    count.update(
+        images=int(not record.failed),
+        faces=len(record.rows),
+        no_face=int(record.error is not None and not record.failed),
+        failed=int(record.failed),
+    )
+
+
+def progress(records: Iterable[Record], total: int) -> Iterator[Record]:
+    """Pass records on, with a bar on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from records
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(records, total=total)
+
+
+def print_faces(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table for a person."""
+    print_table(("source", "face", "box", "yaw", "label", "confidence", "flags"), [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    box = [row[name] for name in ("x0", "y0", "x1", "y1")]
+    return (
+        row["source"],
+        str(row["face"]),
+        "" if None in box else " ".join(f"{value:.0f}" for value in box),
+        "" if row["yaw"] is None else f"{row['yaw']:+.0f}°",
+        row["label"],
+        "" if row["confidence"] is None else f"{row['confidence']:.0%}",
+        row["flags"].replace(";", " "),
+    )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,211 @@
+"""The journal of a long run: one line an input, written at once, so that a run that was stopped can go on.
+
+The first line says what the run is made with; a journal is continued by the same only. Of an input done twice, because
+its file changed in between, the later line counts. A half-written last line, left by a killed process, is dropped. The
+file is locked while a process works on it; the system releases the lock of a process that ended in whatever way.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ferkit.errors import FerkitError
+
+NO_FACE = "no_face"
+_FORMAT = {"ferkit_journal": 1}
+
+Mark = tuple[int, int]
+"""Size in bytes and modification time in nanoseconds: what tells that a file is still the same."""
+
+
+def mark(source: str) -> Mark | None:
+    """The mark of the file ``source`` now, or None if there is none."""
+    try:
+        status = os.stat(source)  # noqa: PTH116 - any string, also one that is no path
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one input.
+
+    Attributes:
+        source: Its path.
+        mark: Of its file, when it was read.
+        rows: One flat dict a face; None where a value is unknown.
+        error: Kind and message of what went wrong. The kind ``no_face`` is no failure: the picture was read.
+    """
+
+    source: str
+    mark: Mark | None
+    rows: list[dict[str, Any]]
+    error: tuple[str, str] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the input could not be read."""
+        return self.error is not None and self.error[0] != NO_FACE
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where in the journal an input is, and whether it need not be done again while its file has this mark."""
+
+    offset: int
+    mark: Mark | None
+    failed: bool
+
+
+class Journal:
+    """A journal, opened and locked; close it, or use it as a context manager. One without inputs is removed then.
+
+    Args:
+        path: Its file, created if there is none.
+
+    Raises:
+        FerkitError: If another process works on it, it can't be written, or it is a file of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries: dict[str, _Entry] = {}
+        self._header: dict[str, Any] | None = None
+        self._end = 0
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise FerkitError(f"can't write {path} ({error.strerror}): choose a folder you can write to") from error
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(os.fstat(self._file), self.path.stat())  # not one that was finished just now
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            raise FerkitError(f"another process is writing {self.path}: wait for it, or choose another output")
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    self._take(line)
+                except (ValueError, KeyError, TypeError):  # half written; what follows is done again
+                    break
+                self._end += len(line)
+        os.ftruncate(self._file, self._end)
+
+    def _take(self, line: bytes) -> None:
+        if not line.endswith(b"\n"):
+            raise ValueError("a line without its end")
+        data = json.loads(line)
+        if self._header is None:
+            if not isinstance(data, dict) or not data.items() >= _FORMAT.items():
+                raise FerkitError(f"{self.path} is no journal of this ferkit: move it away")
+            self._header = data
+        else:
+            record = _record(data)
+            self._entries[record.source] = _Entry(self._end, record.mark, record.failed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many inputs it holds."""
+        return len(self._entries)
+
+    @property
+    def sources(self) -> set[str]:
+        """The inputs it holds."""
+        return set(self._entries)
+
+    def begin(self, header: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Go on with a run made with ``header`` (plain data), or start one.
+
+        Args:
+            header: What the run is made with: ``recipe_digest`` and whatever else must be the same.
+            overwrite: Drop a journal that was begun with something else.
+
+        Raises:
+            FerkitError: If the journal was begun with something else.
+        """
+        header = {**_FORMAT, **header}
+        if self._header == header:
+            return
+        if self._entries and self._header and not overwrite:
+            raise FerkitError(
+                f"{self.path} was begun with {_difference(self._header, header)}: repeat the command it was begun with, or "
+                "add --overwrite to drop it and begin anew"
+            )
+        os.ftruncate(self._file, 0)
+        self._end = 0
+        self._entries.clear()
+        self._header = header
+        self._write(header)
+
+    def done(self, source: str) -> bool:
+        """Whether ``source`` was read, and its file is still the same. What could not be read is worth another try."""
+        entry = self._entries.get(source)
+        return entry is not None and not entry.failed and entry.mark == mark(source)
+
+    def append(self, record: Record) -> None:
+        """Write one input's line."""
+        entry = _Entry(self._end, record.mark, record.failed)
+        self._write({"source": record.source, "mark": record.mark, "rows": record.rows, "error": record.error})
+        self._entries[record.source] = entry
+
+    def _write(self, data: dict[str, Any]) -> None:
+        line = json.dumps(data, allow_nan=False).encode() + b"\n"
+        self._end += len(line)
+        while line:  # past Python's buffers: what is written outlives this process
+            line = line[os.write(self._file, line) :]
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(self._file)
+
+    def record(self, source: str) -> Record:
+        """What became of ``source``, which must be in the journal."""
+        with self.path.open("rb") as file:
+            file.seek(self._entries[source].offset)
+            return _record(json.loads(file.readline()))
+
+    def finish(self) -> None:
+        """Remove the journal: its results are elsewhere now."""
+        self._entries.clear()
+
+    def close(self) -> None:
+        """Release the lock; remove the file if it holds no inputs."""
+        if not self._entries:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def _record(data: dict[str, Any]) -> Record:
+    seen, error = data["mark"], data["error"]
+    return Record(data["source"], tuple(seen) if seen else None, data["rows"], tuple(error) if error else None)
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    before, after = (str(header.get("recipe_digest"))[:12] for header in (old, new))
+    if before != after:
+        return f"another recipe (digest {before}, now {after})"
+    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return " and ".join(f"other {key}" for key in changed)

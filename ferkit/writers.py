@@ -1,0 +1,87 @@
+"""Tables of faces as CSV, JSON lines or Parquet, row by row, in place at once when they are complete."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ferkit.errors import FerkitError
+from ferkit.results import columns
+
+Row = dict[str, Any]
+ROW_GROUP = 10_000
+_TEXT = ("source", "label", "flags")
+
+
+def check_format(path: Path) -> None:
+    """Check that ``path`` ends in a format that can be written.
+
+    Raises:
+        FerkitError: If it does not; it names those that can.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise FerkitError(f"{path}: write results to a file that ends in {', '.join(_WRITERS)}")
+
+
+def write_table(path: Path, rows: Iterable[Row], labels: Sequence[str]) -> None:
+    """Write one line a face with the columns of :func:`ferkit.results.columns`, in the format of the suffix.
+
+    None is an empty field in CSV and null elsewhere. JSON lines have the landmarks of the rows as well. A path that is no
+    Unicode is written with its bytes escaped.
+    """
+    with replacing(path) as temporary:
+        _WRITERS[path.suffix.lower()](temporary, rows, columns(labels))
+
+
+def write_csv(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
+    """Write ``names`` and the values of ``rows`` under them."""
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_jsonl(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for row in rows:
+            known = {name: row[name] for name in (*names, "landmarks") if name in row}
+            file.write(json.dumps(known, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {"face": pa.int64(), **dict.fromkeys(_TEXT, pa.string())}
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in names])
+    each = iter(rows)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while chunk := list(islice(each, ROW_GROUP)):
+            for row in chunk:
+                row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
+
+
+_WRITERS: dict[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
+    ".csv": write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside ``path``, which it becomes if all goes well; else it is removed and ``path`` stays."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import fakes
+
+import ferkit
+from ferkit import Registry, builtin
+from ferkit.schema import recipe_schema
+
+COMMITTED = Path(ferkit.__file__).parent / "recipes" / "schema.json"
+
+
+def core():
+    registry = Registry()
+    registry.register(builtin, "ferkit", ferkit.__version__)
+    return registry
+
+
+def uses(schema, kind):
+    return {tuple(part["properties"]["use"]["enum"]) for part in schema["$defs"][kind]["anyOf"] if "title" in part}
+
+
+def references(node):
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if "$ref" in node else [])
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from references(item)
+
+
+def test_the_committed_schema_is_that_of_the_core():
+    command = "FERKIT_PLUGINS= python -m ferkit recipe schema > ferkit/recipes/schema.json"
+    assert json.loads(COMMITTED.read_text(encoding="utf-8")) == recipe_schema(core()), f"regenerate it: {command}"
+
+
+def test_every_installed_component_is_a_choice_with_its_options(registry):
+    schema = recipe_schema(registry)
+    for kind in ("detector", "pose", "normalizer", "encoder", "head"):
+        expected = {(r.component.name, f"{r.distribution}:{r.component.name}") for r in registry.components(kind)}
+        assert uses(schema, kind) == expected
+    (red,) = [part for part in schema["$defs"]["normalizer"]["anyOf"] if part.get("title") == "ferkit-fakes:red"]
+    assert set(red["properties"]) == {"use", "fails_on", "above_yaw", "above_pitch", "keep"}
+    assert red["additionalProperties"] is False
+    assert red["properties"]["above_yaw"]["description"].startswith("turn faces")
+
+
+def test_the_schema_points_to_nothing_that_is_not_there(registry):
+    schema = recipe_schema(registry)
+    found = set(references(schema))
+    assert "#/$defs/encoder" in found
+    assert {reference.removeprefix("#/$defs/") for reference in found} <= set(schema["$defs"])
+
+
+def test_a_name_that_two_plugins_own_is_a_choice_in_full_only(registry):
+    registry.register(fakes.plugin(fakes.COMPONENTS[3]), "ferkit-other")
+    assert uses(recipe_schema(registry), "encoder") == {("ferkit-fakes:colour",), ("ferkit-other:colour",)}
+
+
+def test_a_recipe_that_extends_another_may_be_partial():
+    schema = recipe_schema(core())
+    assert schema["if"] == {"not": {"required": ["extends"]}}
+    assert set(schema["then"]["required"]) == {"ferkit", "name", "detector", "encoders", "head"}
+    assert "required" not in schema
+    assert "extends" in schema["properties"]

@@ -11,11 +11,12 @@ import csv
 import json
 from pathlib import Path
 
-import ferkit
 import numpy as np
 from data import FER2013_FOLDERS, LABELS, split, wild
 from rich.progress import track
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+import ferkit
 
 BATCH = 64
 

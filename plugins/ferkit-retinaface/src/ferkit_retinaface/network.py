@@ -55,7 +55,7 @@ def session(device: torch.device, threads: int | None) -> ort.InferenceSession:
         raise _no_device(device, "its providers here are " + ", ".join(ort.get_available_providers()))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    # Photos vary in size: what the arena and the pattern of each shape keep would grow with every new one.
+    # Photos vary in size: the arena would hold on to the memory of the largest, and a plan of each shape be kept.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     # Threads that spin while they wait take the processor from torch, which works between the runs.

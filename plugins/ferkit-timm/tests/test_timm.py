@@ -1,0 +1,117 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import ferkit
+from ferkit import ComponentError, Context, FerkitError, RecipeError, WeightsError
+from ferkit.weights import WeightsStore
+from ferkit_timm import TimmConfig
+from ferkit_timm.encoder import TimmEncoder
+
+LABELS = ("neutral", "happiness", "sadness")
+MODELS = {"vit_tiny_patch16_224": {"img_size": 64}, "test_efficientnet": {}, "swin_tiny_patch4_window7_224": {"img_size": 64}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def context(training=False):
+    return Context(torch.device("cpu"), torch.float32, 0, LABELS, WeightsStore(), training=training)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Random classifiers of timm's real classes, saved as users would."""
+    folder, models = tmp_path_factory.mktemp("timm"), {}
+    torch.manual_seed(0)
+    for name, arguments in MODELS.items():
+        model = timm.create_model(name, num_classes=3, **arguments).eval()
+        path = folder / f"{name}.safetensors"
+        save_file(model.state_dict(), path)
+        models[name] = (model, path)
+    return models
+
+
+def config(name, path, **more):
+    return TimmConfig(model=name, weights=str(path), image_size=64, **more)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gives_what_timm_gives_by_hand(checkpoints, name):
+    model, path = checkpoints[name]
+    encoder = TimmEncoder(config(name, path, labels=("sad", "neutral", "happy")), context())
+    views = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        settings = timm.data.resolve_model_data_config(model)
+        mean, std = (torch.tensor(settings[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        normal = (views - mean) / std
+        logits, pooled = model(normal), model.forward_head(model.forward_features(normal), pre_logits=True)
+        output = encoder(views)
+    assert torch.allclose(output.logits, logits[:, [1, 2, 0]], atol=1e-5)
+    assert torch.allclose(output.pooled, pooled, atol=1e-5)
+    assert output.pooled.shape[1] == encoder.dim
+    assert output.tokens.shape[2] == encoder.token_dim
+
+
+def test_tokens_are_patches_without_the_class_token(checkpoints):
+    name = "vit_tiny_patch16_224"
+    model, path = checkpoints[name]
+    encoder = TimmEncoder(config(name, path), context())
+    with torch.inference_mode():
+        output = encoder(torch.rand(1, 3, 64, 64))
+    assert output.tokens.shape == (1, 16, 192)
+    assert output.logits is None
+
+
+def test_views_of_any_size_are_resized_to_the_models(checkpoints):
+    name = "test_efficientnet"
+    encoder = TimmEncoder(config(name, checkpoints[name][1]), context())
+    with torch.inference_mode():
+        assert encoder(torch.rand(2, 3, 30, 30)).pooled.shape == (2, encoder.dim)
+        assert encoder(torch.rand(0, 3, 64, 64)).pooled.shape == (0, encoder.dim)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stages_hold_every_parameter_once(checkpoints, name):
+    encoder = TimmEncoder(config(name, checkpoints[name][1]), context(training=True))
+    found = [id(parameter) for stage in encoder.stages() for parameter in stage]
+    assert sorted(found) == sorted(id(parameter) for parameter in encoder.module.parameters())
+    assert len(encoder.stages()) > 1
+    assert all(parameter.requires_grad for parameter in encoder.module.parameters())
+
+
+def test_weights_of_another_model_are_refused(checkpoints):
+    with pytest.raises(WeightsError, match="does not fit test_efficientnet"):
+        TimmEncoder(config("test_efficientnet", checkpoints["vit_tiny_patch16_224"][1]), context())
+    with pytest.raises(WeightsError, match="size mismatch"):
+        TimmEncoder(
+            config("test_efficientnet", checkpoints["test_efficientnet"][1], labels=("neutral", "happiness")), context()
+        )
+
+
+def test_labels_the_classifier_lacks_are_named(checkpoints):
+    path = checkpoints["test_efficientnet"][1]
+    with pytest.raises(FerkitError, match="no column for sadness"):
+        TimmEncoder(config("test_efficientnet", path, labels=("neutral", "happy", "anger")), context())
+
+
+def test_nothing_is_downloaded_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"model.safetensors of timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k at main"):
+        TimmEncoder(TimmConfig(model="vit_tiny_patch16_224"), context())
+
+
+def test_an_unknown_model_gets_names_near_it():
+    with pytest.raises(ComponentError, match=r"no model 'vit_tinny'; near it: .*vit"):
+        TimmEncoder(TimmConfig(model="vit_tinny", weights="x.safetensors"), context())
+
+
+def test_a_typo_in_the_recipe_is_refused():
+    bad = {"use": "timm", "model": "resnet18", "wieghts": "x"}
+    with pytest.raises(RecipeError, match=r"encoders.x.wieghts \(recipe\): unknown key \(did you mean weights\?\)"):
+        ferkit.load_recipe(
+            {"ferkit": 1, "name": "t", "detector": {"use": "whole-image"}, "encoders": {"x": bad}, "head": {"use": "linear"}}
+        )

@@ -1,6 +1,5 @@
 """The conformance kit catches what it says: a sound fake of every kind passes, a broken one fails its check."""
 
-
 import inspect
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -46,7 +46,8 @@ def test_stripes_have_one_orientation(stripes, bin_):
 
 def test_light_changes_nothing():
     face = face_picture().unsqueeze(0) / 255
-    torch.testing.assert_close(encode(face * 0.5 + 0.1).pooled, encode(face).pooled, atol=1e-4, rtol=0)
+    # where two colours' gradients are equally strong, rounding decides which one votes
+    torch.testing.assert_close(encode(face * 0.5 + 0.1).pooled, encode(face).pooled, atol=0.01, rtol=0)
 
 
 def test_against_scikit_image():
@@ -56,7 +57,7 @@ def test_against_scikit_image():
     other = feature.hog(face[0, 0].numpy(), 9, (8, 8), (2, 2), "L2-Hys", feature_vector=False)
     ours = encode(face).tokens[0].reshape(7, 7, 9, 4).permute(0, 1, 3, 2).flatten(2)
     theirs = torch.from_numpy(other.copy()).float().reshape(7, 7, 36)
-    assert F.cosine_similarity(ours, theirs, dim=-1).min() > 0.8
+    assert F.cosine_similarity(ours, theirs, dim=-1).min() > 0.9
 
 
 def test_needs_at_least_one_block():
@@ -83,4 +84,4 @@ def test_recipe_predicts_once_trained(recipe, tmp_path):
     overrides = {"labels": list(recipe.labels), "head.weights": str(path)}
     predictions = ferkit.pipeline("hog-linear", overrides)([face, upside_down])
     assert [prediction.label for prediction in predictions] == ["happiness", "neutral"]
-    assert predictions[0].flags[-1:] != () and "whole_image" in predictions[0].flags
+    assert "whole_image" in predictions[0].flags

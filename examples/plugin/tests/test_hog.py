@@ -51,13 +51,14 @@ def test_light_changes_nothing():
 
 
 def test_against_scikit_image():
-    """The same blocks as scikit-image's, which has neither shared votes nor the strongest colour."""
+    """Nearly scikit-image's blocks; its votes are not shared, and at the border it has no gradient."""
     feature = pytest.importorskip("skimage.feature")
     face = F.interpolate(face_picture().unsqueeze(0) / 255, size=(64, 64)).mean(1, keepdim=True).expand(-1, 3, -1, -1)
     other = feature.hog(face[0, 0].numpy(), 9, (8, 8), (2, 2), "L2-Hys", feature_vector=False)
     ours = encode(face).tokens[0].reshape(7, 7, 9, 4).permute(0, 1, 3, 2).flatten(2)
     theirs = torch.from_numpy(other.copy()).float().reshape(7, 7, 36)
-    assert F.cosine_similarity(ours, theirs, dim=-1).min() > 0.9
+    alike = F.cosine_similarity(ours, theirs, dim=-1)[1:-1, 1:-1]
+    assert alike.min() > 0.9, alike
 
 
 def test_needs_at_least_one_block():

@@ -285,7 +285,9 @@ def _from_array(array: np.ndarray, name: str, color: str, max_pixels: int) -> Pi
 def _white_of_dtype(dtype: np.dtype, name: str) -> tuple[int, ...]:
     if dtype.kind not in "biuf":
         raise ImageError("not_an_image", f"{name} holds {dtype}, not numbers of brightness: convert it to uint8")
-    return (1,) if dtype.kind in "bf" else _WHITE_OF_16_BITS if dtype == np.uint16 else (255,)
+    if dtype.kind in "bf":
+        return (1,)
+    return _WHITE_OF_16_BITS if dtype.kind == "u" and dtype.itemsize == 2 else (255,)
 
 
 def _to_8_bits(values: np.ndarray, whites: tuple[int, ...], name: str) -> Pixels:
@@ -296,8 +298,8 @@ def _to_8_bits(values: np.ndarray, whites: tuple[int, ...], name: str) -> Pixels
     if not (low >= 0 and high <= whites[-1]):  # so written, NaN fails too
         raise ImageError(
             "not_an_image",
-            f"{name} has {values.dtype} values from {low:g} to {high:g}, not in 0..{whites[-1]}: scale them, or convert to "
-            "uint8",
+            f"{name} has {values.dtype} values from {low:g} to {high:g}, not in 0..{whites[-1]}: scale them, or "
+            "convert to uint8",
         )
     white = next(white for white in whites if high <= white)
     if values.dtype.kind == "f":
@@ -343,7 +345,7 @@ def _expand(spelling: str) -> Iterator[Path | tuple[Path, ImageError]]:
     if not matches:
         yield path, ImageError("unreadable", f"no file matches {_shown(path)}: check the pattern")
     for match in matches:
-        yield from _walk(match) if match.is_dir() else [match]
+        yield from _walk(match) if os.path.isdir(match) else [match]  # noqa: PTH112 - never raises
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -354,7 +356,7 @@ def _matches(pattern: Path) -> list[Path]:
     first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     folder, rest = Path(*parts[:first]), parts[first:]
     if not rest:
-        return [folder] if folder.exists() else []
+        return [folder] if os.path.lexists(folder) else []
     try:
         found = sorted(folder.glob("/".join(rest)))
     except (OSError, ValueError):  # no valid pattern
@@ -378,10 +380,8 @@ def _walk(folder: Path) -> Iterator[Path | tuple[Path, ImageError]]:
             status = path.stat()
             identity = (status.st_dev, status.st_ino)
             if identity in above:
-                yield (
-                    path,
-                    ImageError("directory_loop", f"{_shown(path)} links to a folder it lies in: remove the link"),
-                )
+                message = f"{_shown(path)} links to a folder it lies in: remove the link"
+                yield path, ImageError("directory_loop", message)
                 continue
             names = sorted(name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208 - plain names
         except OSError as error:

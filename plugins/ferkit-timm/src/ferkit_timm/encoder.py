@@ -2,7 +2,7 @@
 
 import timm
 import torch
-from timm.models import group_with_matcher
+from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 from torch.nn import functional as F
 

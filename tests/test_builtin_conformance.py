@@ -2,7 +2,11 @@
 
 # ruff: noqa: RUF012
 
+import json
+
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from ferkit import Faces, ImageBatch
 from ferkit.testing import DetectorSuite, HeadSuite, NormalizerSuite, PoseSuite
@@ -56,3 +60,21 @@ class TestMLP(BuiltIn, HeadSuite):
     component = "mlp"
     training = True
     expected_failures = {"test_seed_decides": UNSEEDED}
+
+
+@pytest.fixture(scope="class")
+def trained(request, tmp_path_factory):
+    """Weights of a linear head, for the suite's labels and inputs."""
+    path = tmp_path_factory.mktemp("head") / "head.safetensors"
+    suite = request.cls()
+    width = sum(spec.dim for spec in suite.inputs().values())
+    weight = torch.randn(len(suite.labels), width, generator=torch.Generator().manual_seed(0))
+    tensors = {"classifier.weight": weight, "classifier.bias": torch.zeros(len(suite.labels))}
+    save_file(tensors, path, {"labels": json.dumps(suite.labels)})
+    request.cls.config = {"weights": str(path)}
+
+
+@pytest.mark.usefixtures("trained")
+class TestTrainedLinear(BuiltIn, HeadSuite):
+    component = "linear"
+    expected_failures = {"test_no_gradient_outside_training": "learnt heads keep requires_grad outside of training"}

@@ -361,9 +361,9 @@ class TokensOfAnotherWidth(SoundEncoder):
     token_dim = 5
 
 
-class Whitens(SoundEncoder):
+class Stretches(SoundEncoder):
     def __call__(self, pixels):
-        return super().__call__(pixels / pixels.std((1, 2, 3), keepdim=True))
+        return super().__call__(pixels / pixels.amax((1, 2, 3), keepdim=True))
 
 
 class OneSizeOnly(SoundEncoder):
@@ -538,7 +538,7 @@ CASES = [
     Broken(EncoderSuite, NeverLearns, "test_gradients_reach_every_stage"),
     Broken(EncoderSuite, TokensOfAnotherWidth, "test_widths_are_those_declared"),
     Broken(EncoderSuite, SoundEncoder, "test_gives_what_it_provides", component={"provides": frozenset({"tokens"})}),
-    Broken(EncoderSuite, Whitens, "test_features_are_finite"),
+    Broken(EncoderSuite, Stretches, "test_features_are_finite"),
     Broken(EncoderSuite, OneSizeOnly, "test_any_view_size"),
     Broken(EncoderSuite, NarrowText, "test_text_shares_the_space"),
     Broken(HeadSuite, TakesPoseAsKnown, "test_logits_are_finite"),

@@ -26,6 +26,7 @@ from ferkit.weights import WeightsStore
 
 HEAVY = ("torch", "cv2", "onnxruntime", "timm", "transformers", "diffusers", "open_clip", "face_alignment")
 TYPO = "surely-no-such-option"
+COMPANION = "conformance-companion"
 
 _LOOK = """
 import importlib, sys
@@ -92,12 +93,11 @@ class ComponentSuite:
         """
         registered = self.registered()
         registry = Registry()
-        registry.register(_Plugin([registered.component]), registered.distribution, registered.version)
-        registry.register(_Plugin(_COMPANIONS), "companions")
+        registry.register(_Plugin([registered.component, *_COMPANIONS]), registered.distribution, registered.version)
         recipe: dict[str, Any] = {"ferkit": 1, "name": "conformance", "labels": list(self.labels), "seed": self.seed}
-        recipe |= {"detector": {"use": "companions:any"}, "head": {"use": "companions:any"}}
+        recipe |= {"detector": {"use": COMPANION}, "head": {"use": COMPANION}}
         part = {"use": registered.qualified, **options}
-        recipe |= {"encoders": {"any": part if self.kind == "encoder" else {"use": "companions:any"}}}
+        recipe |= {"encoders": {"any": part if self.kind == "encoder" else {"use": COMPANION}}}
         if self.kind != "encoder":
             recipe[self.kind] = part
         parts = load_recipe(recipe, registry=registry).parts()
@@ -204,7 +204,7 @@ class _Plugin:
 
 # They complete a recipe so that it can be validated, which imports no target.
 _COMPANIONS = [
-    Component("detector", "any", Config, "ferkit.testing:none", "gives whatever later parts need", provides=WORDS),
-    Component("encoder", "any", Config, "ferkit.testing:none", "gives whatever later parts need", provides=WORDS),
-    Component("head", "any", Config, "ferkit.testing:none", "needs nothing"),
+    Component("detector", COMPANION, Config, "ferkit.testing:none", "gives whatever later parts need", provides=WORDS),
+    Component("encoder", COMPANION, Config, "ferkit.testing:none", "gives whatever later parts need", provides=WORDS),
+    Component("head", COMPANION, Config, "ferkit.testing:none", "needs nothing"),
 ]

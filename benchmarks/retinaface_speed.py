@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ferkit_retinaface import RetinaFaceConfig
-from ferkit_retinaface.detector import RetinaFace
 from PIL import Image
 
 from ferkit import Context, ImageBatch
 from ferkit.weights import WeightsStore
+from ferkit_retinaface import RetinaFaceConfig
+from ferkit_retinaface.detector import RetinaFace
 
 PHOTO = Path(__file__).parents[1] / "examples" / "images" / "solvay_1927.jpg"
 

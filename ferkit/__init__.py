@@ -53,45 +53,102 @@ _HOMES = {
 __all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
-    from ferkit.components import Component, Config, LocalPath, Weights
+    from ferkit.components import Component as Component
+    from ferkit.components import Config as Config
+    from ferkit.components import LocalPath as LocalPath
+    from ferkit.components import Weights as Weights
     from ferkit.errors import (
-        ComponentError,
-        FerkitError,
-        ImageError,
-        NoFaceError,
-        RecipeError,
-        StageError,
-        WeightsError,
+        ComponentError as ComponentError,
     )
-    from ferkit.hookspecs import hookimpl
+    from ferkit.errors import (
+        FerkitError as FerkitError,
+    )
+    from ferkit.errors import (
+        ImageError as ImageError,
+    )
+    from ferkit.errors import (
+        NoFaceError as NoFaceError,
+    )
+    from ferkit.errors import (
+        RecipeError as RecipeError,
+    )
+    from ferkit.errors import (
+        StageError as StageError,
+    )
+    from ferkit.errors import (
+        WeightsError as WeightsError,
+    )
+    from ferkit.hookspecs import hookimpl as hookimpl
     from ferkit.interfaces import (
-        Context,
-        Dataset,
-        Detector,
-        Encoder,
-        Head,
-        Normalizer,
-        PoseEstimator,
-        Sample,
-        TextEncoder,
-        Trainable,
+        Context as Context,
     )
-    from ferkit.pipelines import Pipeline, pipeline
-    from ferkit.recipe import Recipe, load_recipe
-    from ferkit.registry import Registry
+    from ferkit.interfaces import (
+        Dataset as Dataset,
+    )
+    from ferkit.interfaces import (
+        Detector as Detector,
+    )
+    from ferkit.interfaces import (
+        Encoder as Encoder,
+    )
+    from ferkit.interfaces import (
+        Head as Head,
+    )
+    from ferkit.interfaces import (
+        Normalizer as Normalizer,
+    )
+    from ferkit.interfaces import (
+        PoseEstimator as PoseEstimator,
+    )
+    from ferkit.interfaces import (
+        Sample as Sample,
+    )
+    from ferkit.interfaces import (
+        TextEncoder as TextEncoder,
+    )
+    from ferkit.interfaces import (
+        Trainable as Trainable,
+    )
+    from ferkit.pipelines import Pipeline as Pipeline
+    from ferkit.pipelines import pipeline as pipeline
+    from ferkit.recipe import Recipe as Recipe
+    from ferkit.recipe import load_recipe as load_recipe
+    from ferkit.registry import Registry as Registry
     from ferkit.types import (
-        EncoderFeatures,
-        EncoderOutput,
-        Faces,
-        FaceViews,
-        Features,
-        FeatureSpec,
-        Frontal,
-        ImageBatch,
-        ImageInfo,
-        Pose,
-        Prediction,
-        Predictions,
+        EncoderFeatures as EncoderFeatures,
+    )
+    from ferkit.types import (
+        EncoderOutput as EncoderOutput,
+    )
+    from ferkit.types import (
+        Faces as Faces,
+    )
+    from ferkit.types import (
+        FaceViews as FaceViews,
+    )
+    from ferkit.types import (
+        Features as Features,
+    )
+    from ferkit.types import (
+        FeatureSpec as FeatureSpec,
+    )
+    from ferkit.types import (
+        Frontal as Frontal,
+    )
+    from ferkit.types import (
+        ImageBatch as ImageBatch,
+    )
+    from ferkit.types import (
+        ImageInfo as ImageInfo,
+    )
+    from ferkit.types import (
+        Pose as Pose,
+    )
+    from ferkit.types import (
+        Prediction as Prediction,
+    )
+    from ferkit.types import (
+        Predictions as Predictions,
     )
 
 

@@ -34,7 +34,7 @@ def encode(
     """Features of ``views`` by every encoder; ``texts`` holds class texts and their scale by encoder."""
     features = {}
     for name, encoder in encoders.items():
-        chunks = views.pixels.split(CHUNK) or (views.pixels,)
+        chunks = torch.split(views.pixels, CHUNK) or (views.pixels,)
         output = EncoderOutput.concat([encoder(chunk.to(device)) for chunk in chunks])
         text, scale = texts.get(name, (None, None))
         features[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)

@@ -147,7 +147,7 @@ class Pipeline:
     def probabilities(self, features: Features, faces: Faces) -> Tensor:
         """Class probabilities ``[N, C]`` on the CPU."""
         with torch.inference_mode(), _stage(self.recipe.head):
-            logits = _expect(self._head(features, faces), Tensor)
+            logits: Tensor = _expect(self._head(features, faces), Tensor)
             if logits.shape != (len(faces), len(self.recipe.labels)):
                 raise StageError(
                     f"logits have shape {list(logits.shape)}, not [{len(faces)}, {len(self.recipe.labels)}]"
@@ -158,7 +158,7 @@ class Pipeline:
         if self._pose is None or self.recipe.pose is None:
             return faces
         with torch.inference_mode(), _stage(self.recipe.pose):
-            posed = _expect(self._pose(batch, faces), Faces)
+            posed: Faces = _expect(self._pose(batch, faces), Faces)
             if len(posed) != len(faces):
                 raise StageError(f"pose was given {len(faces)} faces and returned {len(posed)}")
             return posed

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pluggy
 from pydantic import BaseModel
@@ -127,8 +128,8 @@ class Registry:
         if Plugin(distribution, version) not in self.plugins:
             self.plugins.append(Plugin(distribution, version))
 
-    def _call(self, hook: str, plugin: str) -> list:
-        found: list = []
+    def _call(self, hook: str, plugin: str) -> list[Any]:
+        found: list[Any] = []
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin_name == plugin:
                 returned = implementation.function()

@@ -411,7 +411,7 @@ class Predictions:
     def _summary(self) -> str:
         errors = [info for info in self.images if info.error]
         text = f"{len(self)} faces in {len(self.images)} images"
-        return f"{text}; {errors[0].source}: {errors[0].error}" if errors else text
+        return f"{text}; {errors[0].error}" if errors else text
 
     def __repr__(self) -> str:
         return f"Predictions({self._summary()})"

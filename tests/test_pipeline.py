@@ -29,7 +29,14 @@ def test_a_path_bytes_a_picture_an_array_and_a_tensor_give_the_same(make, tmp_pa
     path = tmp_path / "bläck ärger.png"
     solid((0, 200, 0)).save(path)
     array = np.asarray(solid((0, 200, 0)))
-    inputs = [path, str(path), path.read_bytes(), solid((0, 200, 0)), array, torch.from_numpy(array.copy()).permute(2, 0, 1)]
+    inputs = [
+        path,
+        str(path),
+        path.read_bytes(),
+        solid((0, 200, 0)),
+        array,
+        torch.from_numpy(array.copy()).permute(2, 0, 1),
+    ]
     together = make()(inputs)
     assert [p.label for p in together] == ["happiness"] * 6
     assert torch.equal(together.probabilities, together.probabilities[:1].expand(6, -1))
@@ -139,7 +146,9 @@ def test_to_pandas_and_to_dicts_agree(make):
         *("source", "face", "x0", "y0", "x1", "y1", "detection_score", "yaw", "pitch", "roll", "label", "confidence"),
         *("p_neutral", "p_happiness", "p_sadness", "flags"),
     ]
-    assert table.to_dict("records")[1]["p_sadness"] == predictions.to_dicts()[1]["p_sadness"] == predictions[1].confidence
+    assert (
+        table.to_dict("records")[1]["p_sadness"] == predictions.to_dicts()[1]["p_sadness"] == predictions[1].confidence
+    )
     assert "no_pose" in table["flags"][0]
 
 

@@ -12,6 +12,7 @@ from ferkit.errors import (
     UnknownComponentError,
     WrongKindError,
 )
+from ferkit.registry import FIRST_PARTY
 
 GOOD = """
 from ferkit import Component, Config, hookimpl
@@ -141,11 +142,13 @@ def test_first_party_but_not_installed_gets_the_install_line(registry):
 
 
 def test_installed_but_broken_gets_the_cause(site, monkeypatch):
-    install(site, "ferkit-retinaface", "import no_such_module_at_all", version="9.9")
-    monkeypatch.setenv("FERKIT_PLUGINS", "ferkit-retinaface")
+    monkeypatch.setitem(FIRST_PARTY, ("detector", "ours"), "ferkit-ours")
+    install(site, "ferkit-ours", "import no_such_module_at_all", version="9.9")
     registry = Registry.discover()
-    with pytest.raises(BrokenPluginError, match="installed but failed to load: ModuleNotFoundError") as caught:
-        registry.get("detector", "retinaface")
+    with pytest.raises(
+        BrokenPluginError, match=r"ferkit-ours 9.9, which is installed but failed to load: ModuleNo"
+    ) as caught:
+        registry.get("detector", "ours")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 

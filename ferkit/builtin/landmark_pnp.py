@@ -11,7 +11,7 @@ from ferkit.types import Faces, ImageBatch
 
 INNER = range(17, 68)  # without the jaw line, whose 2D points slide along the visible contour as the head turns
 START_YAWS = (-60.0, -30.0, 0.0, 30.0, 60.0)
-ITERATIONS = 15
+ITERATIONS = 10
 RESIDUAL_SCALE = 0.1  # a fit this far off, in units of the distance between the eyes, scores 1/e
 FLAT = 1e-3  # landmarks thinner than this share of their extent are a line
 

@@ -28,8 +28,8 @@ def _crops(batch: ImageBatch, faces: Faces, margin: float) -> list[tuple[Tensor,
 
 def _into(square: Tensor, points: Tensor, side: int) -> Tensor:
     """Points ``[5, 2]`` of the picture in the pixels of a crop."""
-    unit = torch.linalg.solve(square[:, :2], (points.double() - square[:, 2]).T)
-    return (unit.T * side).float()
+    unit: Tensor = torch.linalg.solve(square[:, :2], (points.double() - square[:, 2]).T)
+    return unit.T.mul(side).float()
 
 
 class MirrorFace:

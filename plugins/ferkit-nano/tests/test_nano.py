@@ -37,7 +37,13 @@ def test_the_network_is_timms_tf_efficientnet_lite0():
 
 def test_the_same_weights_run_through_the_encoder_timm():
     nano = {"use": "nano"}
-    by_timm = {"use": "timm", "model": "tf_efficientnet_lite0", "weights": WEIGHTS, "image_size": 80, "labels": list(LABELS)}
+    by_timm = {
+        "use": "timm",
+        "model": "tf_efficientnet_lite0",
+        "weights": WEIGHTS,
+        "image_size": 80,
+        "labels": list(LABELS),
+    }
     photo = torch.rand(1, 80, 80, generator=torch.Generator().manual_seed(1))
     results = [
         ferkit.pipeline("default", {"detector.use": "whole-image", "encoders.nano": encoder})(photo)

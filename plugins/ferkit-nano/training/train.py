@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from data import LABELS, Faces, fer2013, split, wild
-from ferkit_nano.network import Nano
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ferkit_nano.network import Nano
 
 SIZE = 80
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

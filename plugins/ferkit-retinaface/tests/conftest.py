@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ferkit_retinaface import RetinaFaceConfig
-from ferkit_retinaface.detector import RetinaFace
 from PIL import Image
 
 from ferkit import Context, Faces, ImageBatch
 from ferkit.weights import WeightsStore
+from ferkit_retinaface import RetinaFaceConfig
+from ferkit_retinaface.detector import RetinaFace
 
 IMAGES = Path(__file__).parents[3] / "examples" / "images"
 

@@ -6,17 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ferkit_retinaface
 import onnxruntime
 import pytest
 import torch
+from pydantic import ValidationError
+
+import ferkit_retinaface
+from ferkit import Context, FerkitError, ImageBatch, Registry, WeightsError
+from ferkit.weights import WeightsStore
 from ferkit_retinaface import RetinaFaceConfig
 from ferkit_retinaface.detector import RetinaFace
 from ferkit_retinaface.network import SHA256, SOURCE
-from pydantic import ValidationError
-
-from ferkit import Context, FerkitError, ImageBatch, Registry, WeightsError
-from ferkit.weights import WeightsStore
 
 WEIGHTS_FILE = Path(importlib.util.find_spec("retinaface").origin).parent / "weights.py"
 

@@ -10,7 +10,11 @@ from ferkit_timm import TimmConfig
 from ferkit_timm.encoder import TimmEncoder
 
 LABELS = ("neutral", "happiness", "sadness")
-MODELS = {"vit_tiny_patch16_224": {"img_size": 64}, "test_efficientnet": {}, "swin_tiny_patch4_window7_224": {"img_size": 64}}
+MODELS = {
+    "vit_tiny_patch16_224": {"img_size": 64},
+    "test_efficientnet": {},
+    "swin_tiny_patch4_window7_224": {"img_size": 64},
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,8 +62,7 @@ def test_gives_what_timm_gives_by_hand(checkpoints, name):
 
 def test_tokens_are_patches_without_the_class_token(checkpoints):
     name = "vit_tiny_patch16_224"
-    model, path = checkpoints[name]
-    encoder = TimmEncoder(config(name, path), context())
+    encoder = TimmEncoder(config(name, checkpoints[name][1]), context())
     with torch.inference_mode():
         output = encoder(torch.rand(1, 3, 64, 64))
     assert output.tokens.shape == (1, 16, 192)
@@ -100,7 +103,9 @@ def test_labels_the_classifier_lacks_are_named(checkpoints):
 
 def test_nothing_is_downloaded_unless_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"model.safetensors of timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k at main"):
+    with pytest.raises(
+        WeightsError, match=r"model.safetensors of timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k at main"
+    ):
         TimmEncoder(TimmConfig(model="vit_tiny_patch16_224"), context())
 
 
@@ -113,5 +118,11 @@ def test_a_typo_in_the_recipe_is_refused():
     bad = {"use": "timm", "model": "resnet18", "wieghts": "x"}
     with pytest.raises(RecipeError, match=r"encoders.x.wieghts \(recipe\): unknown key \(did you mean weights\?\)"):
         ferkit.load_recipe(
-            {"ferkit": 1, "name": "t", "detector": {"use": "whole-image"}, "encoders": {"x": bad}, "head": {"use": "linear"}}
+            {
+                "ferkit": 1,
+                "name": "t",
+                "detector": {"use": "whole-image"},
+                "encoders": {"x": bad},
+                "head": {"use": "linear"},
+            }
         )

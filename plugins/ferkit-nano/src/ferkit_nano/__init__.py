@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ferkit import Component, Config, Weights, hookimpl
 
-WEIGHTS = "pkg://ferkit_nano/weights/nano.safetensors#sha256=fb5049878e2fd3c2ca83103ba8fdd87475ab509661483381b5e283c3dd11618d"
+WEIGHTS = (
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=fb5049878e2fd3c2ca83103ba8fdd87475ab509661483381b5e283c3dd11618d"
+)
 
 
 class NanoConfig(Config):

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from ferkit_example_hog import HogConfig
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import ferkit
 from ferkit.testing import EncoderSuite, face_picture
+from ferkit_example_hog import HogConfig
 
 torch.set_num_threads(1)
 

@@ -26,7 +26,7 @@ def find(given: Sequence[str]) -> dict[str, ImageError | None]:
     Raises:
         FerkitError: If there is none.
     """
-    from ferkit.images import find_images
+    from ferkit.folders import find_images
 
     inputs: dict[str, ImageError | None] = {}
     for found in find_images(given):

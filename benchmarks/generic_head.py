@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from wild_faces import Mesh, choose, detections, subjects
 
-from ferkit.builtin.landmark_pnp import fit_head
+from ferkit.builtin.landmark_pnp import INNER, fit_head, smile
 from ferkit.geometry import rotation_to_angles, to_five
 
 # iBUG's 68 points on MediaPipe's mesh.
@@ -82,8 +82,10 @@ def head_of_68(mesh: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def fit(points: np.ndarray, head: np.ndarray) -> np.ndarray:
     """Angles of ``head`` by landmark-pnp's fit, of 5 points or of the inner ones of 68."""
-    inner = slice(17, None) if len(head) == 68 else slice(None)
-    return fit_head(torch.from_numpy(points[:, inner, :2]), torch.from_numpy(head[inner]))[0].numpy()
+    model = torch.from_numpy(head)
+    if len(head) == 68:
+        return fit_head(torch.from_numpy(points[:, INNER, :2]), model[INNER])[0].numpy()
+    return fit_head(torch.from_numpy(points), model, smile(model))[0].numpy()
 
 
 def table(title: str, angles: np.ndarray, teacher: np.ndarray) -> None:

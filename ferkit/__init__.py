@@ -20,6 +20,7 @@ _HOMES = {
     "Weights": "ferkit.components",
     "LocalPath": "ferkit.components",
     "Context": "ferkit.interfaces",
+    "WeightsStore": "ferkit.weights",
     "Detector": "ferkit.interfaces",
     "PoseEstimator": "ferkit.interfaces",
     "Normalizer": "ferkit.interfaces",
@@ -150,6 +151,7 @@ if TYPE_CHECKING:
     from ferkit.types import (
         Predictions as Predictions,
     )
+    from ferkit.weights import WeightsStore as WeightsStore
 
 
 def __getattr__(name: str) -> Any:

@@ -71,24 +71,20 @@ def cut(image: Tensor, square: Tensor, size: int) -> Tensor:
     limits = torch.tensor([width, height])
     low = torch.minimum(corners.amin(1).floor().long().clamp(min=0) - 2, limits - 1).clamp(min=0)
     high = torch.maximum(torch.minimum(corners.amax(1).ceil().long() + 2, limits), low + 1)
-    patch = image[:, low[1] : high[1], low[0] : high[0]]
+    pixels = image[:, low[1] : high[1], low[0] : high[0]].float().div(255).unsqueeze(0)
     shift = square[:, 2] - low
     # shrink first, so that the warp samples about one pixel a pixel
     scale = float(torch.linalg.vector_norm(square[:, 0])) / size
-    extent = torch.tensor([patch.shape[2], patch.shape[1]])
+    extent = torch.tensor([pixels.shape[3], pixels.shape[2]])
+    linear = square[:, :2]
     if scale > 1:
         small = torch.clamp((extent / scale).round().long(), min=1)
-        ratio = small / extent
-        shape = (int(small[1]), int(small[0]))
-        pixels = F.interpolate(patch.unsqueeze(0), size=shape, mode="bilinear", antialias=True)
-    else:
-        ratio, pixels = torch.ones(2, dtype=square.dtype), patch.unsqueeze(0)
-    linear, shift = square[:, :2] * ratio.unsqueeze(1), shift * ratio
-    extent = torch.tensor([pixels.shape[3], pixels.shape[2]])
+        pixels = F.interpolate(pixels, size=(int(small[1]), int(small[0])), mode="bilinear", antialias=True)
+        linear, shift, extent = linear * (small / extent).unsqueeze(1), shift * (small / extent), small
     theta = torch.cat([linear, (2 * shift + linear.sum(1) - extent).unsqueeze(1)], 1) / extent.unsqueeze(1)
     grid = F.affine_grid(theta.float().unsqueeze(0), [1, 3, size, size], align_corners=False)
     mode = "bicubic" if scale < 1 else "bilinear"
-    view = F.grid_sample(pixels.float() / 255, grid, mode=mode, padding_mode="border", align_corners=False)
+    view = F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
     return view[0].clamp(0, 1)
 
 

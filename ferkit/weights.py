@@ -164,7 +164,13 @@ class WeightsStore:
         cached = try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
-        return Path(hf_hub_download(repository, file, revision=revision)) if self.download else None
+        if not self.download:
+            return None
+        try:
+            return Path(hf_hub_download(repository, file, revision=revision))
+        except (OSError, ValueError) as error:  # of the network, of the hub, of the disk
+            cause = " ".join(str(error).split())
+            raise WeightsError(f"{reference} can't be downloaded: {type(error).__name__}: {cause}") from error
 
     def _missing(self, reference: Reference) -> str:
         if reference.scheme == "hf":

@@ -1,7 +1,5 @@
 """The built-ins pass the conformance kit."""
 
-# ruff: noqa: RUF012
-
 import json
 
 import pytest
@@ -12,7 +10,6 @@ from ferkit import Faces, ImageBatch
 from ferkit.testing import DetectorSuite, HeadSuite, NormalizerSuite, PoseSuite
 
 torch.set_num_threads(1)
-UNSEEDED = "learnt heads draw their first weights from the global generator, not from context.seed"
 
 
 class BuiltIn:
@@ -53,13 +50,11 @@ class TestAverageProbabilities(BuiltIn, HeadSuite):
 class TestLinear(BuiltIn, HeadSuite):
     component = "linear"
     training = True
-    expected_failures = {"test_seed_decides": UNSEEDED}
 
 
 class TestMLP(BuiltIn, HeadSuite):
     component = "mlp"
     training = True
-    expected_failures = {"test_seed_decides": UNSEEDED}
 
 
 @pytest.fixture(scope="class")
@@ -77,4 +72,3 @@ def trained(request, tmp_path_factory):
 @pytest.mark.usefixtures("trained")
 class TestTrainedLinear(BuiltIn, HeadSuite):
     component = "linear"
-    expected_failures = {"test_no_gradient_outside_training": "learnt heads keep requires_grad outside of training"}

@@ -1,6 +1,7 @@
 """What the learnt heads share: pooled features of all encoders side by side, and weights that know their labels."""
 
 import json
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class PooledHead:
     """A module on the concatenated pooled features, averaged over the views of a face.
 
     Args:
-        module: From ``[N, D]`` to ``[N, C]``, whose last layer is a linear one called ``classifier``.
+        build: Makes the module: from ``[N, D]`` to ``[N, C]``, its last layer a linear one called ``classifier``.
         config: Names its weights.
         context: Its labels must be among those the weights were trained for.
 
@@ -24,14 +25,16 @@ class PooledHead:
         WeightsError: If there are no weights and none are about to be learnt, or they fit another head.
     """
 
-    def __init__(self, module: nn.Module, config: Learnt, context: Context) -> None:
-        self.module = module
+    def __init__(self, build: Callable[[], nn.Module], config: Learnt, context: Context) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            module = self.module = build()
         self.names = tuple(context.inputs)
         if config.weights:
             _load(module, config.weights, context)
         elif not context.training:
             raise WeightsError("the head has no weights: train it (ferkit train), or name them: head.weights=…")
-        module.to(context.device).eval()
+        module.to(context.device).eval().requires_grad_(context.training)
 
     def __call__(self, features: Features, faces: Faces) -> Tensor:
         """Logits ``[N, C]``."""

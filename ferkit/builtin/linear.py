@@ -14,8 +14,9 @@ class Linear(PooledHead):
 
     def __init__(self, config: Learnt, context: Context) -> None:
         inputs = width(context)
-        layers = OrderedDict[str, nn.Module](
-            dropout=nn.Dropout(config.dropout),
-            classifier=nn.Linear(inputs, len(context.labels)),
-        )
-        super().__init__(nn.Sequential(layers), config, context)
+
+        def build() -> nn.Module:
+            classifier = nn.Linear(inputs, len(context.labels))
+            return nn.Sequential(OrderedDict(dropout=nn.Dropout(config.dropout), classifier=classifier))
+
+        super().__init__(build, config, context)

@@ -13,11 +13,14 @@ class MLP(PooledHead):
     """Layer norm, hidden layers with GELU and dropout, and a linear classifier."""
 
     def __init__(self, config: Mlp, context: Context) -> None:
-        inputs = width(context)
-        layers = OrderedDict[str, nn.Module](norm=nn.LayerNorm(inputs))
-        for index, hidden in enumerate(config.hidden):
-            block = (nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(config.dropout))
-            layers[f"hidden{index}"] = nn.Sequential(*block)
-            inputs = hidden
-        layers["classifier"] = nn.Linear(inputs, len(context.labels))
-        super().__init__(nn.Sequential(layers), config, context)
+        def build() -> nn.Module:
+            inputs = width(context)
+            layers = OrderedDict[str, nn.Module](norm=nn.LayerNorm(inputs))
+            for index, hidden in enumerate(config.hidden):
+                block = (nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(config.dropout))
+                layers[f"hidden{index}"] = nn.Sequential(*block)
+                inputs = hidden
+            layers["classifier"] = nn.Linear(inputs, len(context.labels))
+            return nn.Sequential(layers)
+
+        super().__init__(build, config, context)

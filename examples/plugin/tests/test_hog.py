@@ -21,7 +21,7 @@ class TestHog(EncoderSuite):
 
 class TestCoarseHog(EncoderSuite):
     component = "hog"
-    config = {"cells": 3, "cell_size": 5, "bins": 4}  # noqa: RUF012
+    config = {"cells": 3, "cell_size": 5, "bins": 4}
 
 
 @pytest.fixture(scope="module")

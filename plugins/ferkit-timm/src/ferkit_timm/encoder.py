@@ -47,6 +47,12 @@ class TimmEncoder:
 
     def __call__(self, pixels: Tensor) -> EncoderOutput:
         """Pooled ``[M, D]``, patch tokens ``[M, T, E]``, and logits ``[M, C]`` where the model classifies."""
+        if len(pixels) == 0:  # reshapes inside transformers can't tell what zero elements stand for
+            return EncoderOutput(
+                torch.zeros(0, self.dim),
+                torch.zeros(0, 0, self.token_dim or 0),
+                torch.zeros(0, len(self.columns)) if self.columns else None,
+            )
         x = pixels.to(self.device)
         if x.shape[-1] != self.size:
             x = F.interpolate(x, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)

@@ -26,7 +26,7 @@ BATCH = 16
 
 
 def photos(folder: Path, count: int) -> list[Path]:
-    """640×480 JPEGs: half with one face (the astronaut), half cut from the group portrait."""
+    """640 x 480 JPEGs: half with one face (the astronaut), half cut from the group portrait."""
     chance = random.Random(0)
     astronaut, group = Image.open(IMAGES / "astronaut.jpg"), Image.open(IMAGES / "solvay_1927.jpg")
     paths = []
@@ -83,14 +83,12 @@ def main() -> None:
                 faces = function(fer, paths)
                 seconds[name].append(time.perf_counter() - started)
     for name, values in seconds.items():
-        best = args.photos / min(values)
-        print(
-            f"{name:9}: {best:.1f} photos/s best, {args.photos / statistics.median(values):.1f} median ({args.photos} photos, {faces} faces, {args.repeats} repeats)"
-        )
-    ratio = statistics.median(a / b for a, b in zip(*seconds.values(), strict=True)) - 1
-    print(
-        f"overhead : {ratio:+.1%} (median of {args.repeats} pairs), {min(seconds['pipeline']) / min(seconds['by hand']) - 1:+.1%} (best against best)"
-    )
+        best, median = args.photos / min(values), args.photos / statistics.median(values)
+        print(f"{name:9}: {best:.1f} photos/s best, {median:.1f} median of {args.repeats}")
+    pairs = [a / b - 1 for a, b in zip(*seconds.values(), strict=True)]
+    best = min(seconds["pipeline"]) / min(seconds["by hand"]) - 1
+    print(f"overhead : {statistics.median(pairs):+.1%} median of pairs, {best:+.1%} best against best")
+    print(f"           {args.photos} photos, {faces} faces")
 
 
 if __name__ == "__main__":

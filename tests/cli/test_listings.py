@@ -186,9 +186,8 @@ def test_fetch_offline_and_failing(cli, write_recipe, monkeypatch):
         raise OSError("the hub can't be reached")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    assert (
-        f"error: {weights} can't be fetched: the hub can't be reached" in cli("weights", "fetch", recipe, code=2).stderr
-    )
+    message = f"error: {weights} can't be downloaded: OSError: the hub can't be reached"
+    assert message in cli("weights", "fetch", recipe, code=2).stderr
     monkeypatch.setenv("FERKIT_OFFLINE", "1")
     assert "FERKIT_OFFLINE forbids downloads" in cli("weights", "fetch", recipe, code=2).stderr
 

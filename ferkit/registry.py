@@ -119,6 +119,13 @@ class Registry:
                     )
                 if not issubclass(item.config, BaseModel):
                     raise FerkitError(f"component {item.name!r} of {distribution}: config must be a pydantic model")
+            offered = [(item.kind, item.name) for item in components]
+            offered += [
+                (r.component.kind, r.component.name) for r in self._components if r.distribution == distribution
+            ]
+            if twice := sorted({name for name in offered if offered.count(name) > 1}):
+                kind, component = twice[0]
+                raise FerkitError(f"{distribution} offers the {kind} {component!r} twice: rename one")
         except BaseException:
             self._manager.unregister(name=name)
             raise

@@ -160,6 +160,12 @@ def test_unknown_recipe_lists_those_there_are(registry, tmp_path):
         registry.recipe("mien")
 
 
+def test_one_distribution_can_not_own_a_name_twice(registry):
+    with pytest.raises(FerkitError, match="ferkit-fakes offers the encoder 'colour' twice: rename one"):
+        registry.register(plugin(component("encoder", "colour")), "ferkit-fakes")
+    assert registry.get("encoder", "colour").version == "1.0"
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

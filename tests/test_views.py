@@ -1,0 +1,121 @@
+import fakes
+import pytest
+import torch
+from fakes import component, plugin, recipe
+from PIL import Image
+
+import ferkit
+from ferkit import Frontal
+
+BOXES = [[0, 0, 30, 30], [30, 0, 50, 20], [50, 0, 60, 10]]  # `fixed` turns them by 0, 40 and 80 degrees
+
+
+@pytest.fixture
+def run(registry, monkeypatch):
+    """Views and flags of three faces in a blue picture."""
+    registry.register(plugin(component("normalizer", "returns", target="fakes:Returns")), "acme")
+
+    def views(returns=None, pose="fixed", **normalizer):
+        if returns is not None:
+
+            class Returns:
+                def __init__(self, config, context):
+                    pass
+
+                def __call__(self, batch, faces):
+                    return [returns for _ in range(len(faces))]
+
+            monkeypatch.setattr(fakes, "Returns", Returns, raising=False)
+            normalizer["use"] = "returns"
+        fer = ferkit.pipeline(
+            recipe(
+                detector={"use": "boxes", "boxes": BOXES, "needs": 50},
+                pose={"use": pose},
+                normalizer={"use": "red", **normalizer},
+                align={"size": 16, "method": "landmarks"},
+            ),
+            registry=registry,
+        )
+        batch = ferkit.ImageBatch(
+            (torch.tensor([0, 0, 255], dtype=torch.uint8).reshape(3, 1, 1).expand(3, 40, 60),), ("blue",)
+        )
+        return fer.views(batch, fer.faces(batch))
+
+    return views
+
+
+def seen(views):
+    """(face, view, colour, failed) of every view."""
+    colours = ["red" if pixels[0].mean() > pixels[2].mean() else "blue" for pixels in views.pixels]
+    return list(zip(views.face_index.tolist(), views.view, colours, views.failed.tolist(), strict=True))
+
+
+def test_faces_beyond_the_gate_are_turned_and_the_others_stay(run):
+    views, flags = run(above_yaw=30)
+    assert seen(views) == [(0, "aligned", "blue", False), (1, "frontal", "red", False), (2, "frontal", "red", False)]
+    assert flags == (("not_turned",), (), ())
+
+
+def test_the_gate_is_exclusive_and_movable(run):
+    assert list(run(above_yaw=40)[1]) == [("not_turned",), ("not_turned",), ()]
+    assert list(run(above_yaw=0)[1]) == [("not_turned",), (), ()]
+
+
+def test_both_views_can_be_kept(run):
+    views, _ = run(above_yaw=30, keep="both")
+    assert [(face, view) for face, view, _, _ in seen(views)] == [
+        (0, "aligned"),
+        (1, "aligned"),
+        (1, "frontal"),
+        (2, "aligned"),
+        (2, "frontal"),
+    ]
+
+
+@pytest.mark.parametrize("keep", ["frontal", "both"])
+def test_where_turning_failed_the_aligned_view_stands_in_once(run, keep):
+    views, flags = run(above_yaw=30, keep=keep, fails_on=[0])
+    assert [row for row in seen(views) if row[0] == 1] == [(1, "aligned", "blue", True)]
+    assert flags[1] == ("edit_failed",)
+    assert not views.failed[views.face_index != 1].any()
+
+
+def test_a_result_without_landmarks_is_searched_for_its_face(run):
+    grown = torch.full((3, 64, 64), 200, dtype=torch.uint8)
+    assert run(Frontal(grown), above_yaw=30)[1][1] == ("edit_rejected:several_faces",)
+    assert run(Frontal(grown[:, :, :40]), above_yaw=30)[1][1] == ("edit_rejected:no_face",)
+
+
+def test_faces_without_pose_are_not_turned_and_say_so(registry):
+    fer = ferkit.pipeline(
+        recipe(pose={"use": "landmark-pnp"}, normalizer={"use": "red", "above_yaw": 0}), registry=registry
+    )
+    assert {"no_pose", "not_turned"} <= set(fer(Image.new("RGB", (20, 20), "blue"))[0].flags)
+
+
+def test_pitch_has_a_gate_of_its_own(registry):
+    from ferkit.recipe_model import Normalization
+    from ferkit.views import beyond_gate
+
+    pose = torch.tensor([[0.0, 25, 0], [0, -25, 0], [0, 5, 0], [50, 0, 0], [torch.nan] * 3])
+    faces = ferkit.Faces.of([0] * 5, torch.zeros(5, 4), pose=pose)
+    assert beyond_gate(faces, Normalization(above_yaw=30)).tolist() == [False, False, False, True, False]
+    assert beyond_gate(faces, Normalization(above_yaw=30, above_pitch=20)).tolist() == [True, True, False, True, False]
+
+
+def test_mirror_and_resample_are_controls(registry):
+    half = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    half[:, :, :20] = 250
+    points = torch.tensor([[12.0, 15], [28, 15], [20, 24], [14, 31], [26, 31]])[None]
+    posed = ferkit.Faces.of([0], [[5, 5, 35, 35]], landmarks={"5": points}, pose=torch.tensor([[50.0, 0, 0]]))
+    sides = {}
+    for name in ("mirror", "resample"):
+        fer = ferkit.pipeline(
+            recipe(pose={"use": "fixed"}, align={"size": 20}, normalizer={"use": name, "above_yaw": 0}),
+            registry=registry,
+        )
+        views, flags = fer.views(ferkit.ImageBatch((half,), ("half",)), posed)
+        assert flags == ((),)
+        sides[name] = (float(views.pixels[0, 0, 10, 2]), float(views.pixels[0, 0, 10, -3]))
+    assert sides["mirror"][0] < 0.2 and sides["mirror"][1] > 0.8
+    assert sides["resample"][0] > 0.8 and sides["resample"][1] < 0.2

@@ -30,10 +30,12 @@ class SameConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in input.shape[-2:]]
-        if any(missing):
-            y, x = missing
-            input = F.pad(input, (x // 2, x - x // 2, y // 2, y - y // 2))
-        return super().forward(input)
+        y, x = missing
+        before = (y // 2, x // 2)
+        if y % 2 or x % 2:
+            input = F.pad(input, (before[1], x - before[1], before[0], y - before[0]))
+            before = (0, 0)  # padding apart copies the input, so it is done only where it is lopsided
+        return F.conv2d(input, self.weight, self.bias, self.stride, before, groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -51,7 +53,7 @@ class Separable(nn.Module):
         self.bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)), inplace=True)))
 
 
 class InvertedResidual(nn.Module):
@@ -69,8 +71,8 @@ class InvertedResidual(nn.Module):
         self.bn3 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.bn1(self.conv_pw(x)))
-        y = F.relu6(self.bn2(self.conv_dw(y)))
+        y = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        y = F.relu6(self.bn2(self.conv_dw(y)), inplace=True)
         y = self.bn3(self.conv_pwl(y))
         return x + y if self.shortcut else y
 
@@ -90,8 +92,8 @@ class Nano(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last feature map, ``[M, 1280, s, s]``."""
-        x = F.relu6(self.bn1(self.conv_stem(x)))
-        return F.relu6(self.bn2(self.conv_head(self.blocks(x))))
+        x = F.relu6(self.bn1(self.conv_stem(x)), inplace=True)
+        return F.relu6(self.bn2(self.conv_head(self.blocks(x))), inplace=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pooled = self.features(x).mean((2, 3))

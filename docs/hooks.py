@@ -94,7 +94,9 @@ def _takes(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
-    name = {"array": "list", "object": "mapping", "string": "text"}.get(field.get("type", ""), field.get("type", "mapping"))
+    name = {"array": "list", "object": "mapping", "string": "text"}.get(
+        field.get("type", ""), field.get("type", "mapping")
+    )
     if "items" in field and field["items"].get("type"):
         name += f" of {_takes(field['items'])}"
     limits = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}

@@ -15,6 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 import ferkit
+from ferkit import testing
 from ferkit.cli import app
 from ferkit.errors import ImageError
 from ferkit.recipe import load_recipe
@@ -135,12 +136,11 @@ def test_blocks_are_found():
 
 def test_the_errors_that_the_tutorial_shows(follow, tmp_path):
     page = DOCS / "tutorial" / "recipe.md"
-    text = page.read_text(encoding="utf-8")
     (wrong,) = [block for block in blocks(page) if block.title == "wrong.yaml"]
     follow(wrong)
     done = CliRunner().invoke(app, ["recipe", "check", "wrong.yaml"])
     (shown,) = [block.text for block in blocks(page) if block.language == "text"]
-    assert shown == done.stderr.replace(f"{tmp_path}/", ""), text
+    assert shown == done.stderr.replace(f"{tmp_path}/", "")
 
 
 def test_the_error_of_a_misspelt_override(follow):
@@ -149,7 +149,10 @@ def test_the_error_of_a_misspelt_override(follow):
     assert shown == done.stderr
 
 
-@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md")), *ROOT.glob("examples/**/*.md")])
+LINKED = sorted({*ROOT.glob("*.md"), *PAGES, *ROOT.glob("examples/**/*.md"), *ROOT.glob("plugins/*/*.md")})
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page):
     targets = LINK.findall(re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
@@ -172,30 +175,43 @@ def test_every_line_that_an_example_offers_is_valid():
         load_recipe(path, yaml.safe_load(line))
 
 
-def test_the_site_builds_and_documents_every_public_name(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The documentation, built strictly."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    inventory = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    return folder
+
+
+def test_the_site_documents_every_public_name_and_both_hooks(site):
+    inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
     documented = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
-    homes = {name: getattr(ferkit, name) for name in ferkit.__all__ if name != "__version__"}
-    missing = {name for name in homes if not any(item.endswith(f".{name}") for item in documented)}
+    last = {name.rpartition(".")[2] for name in documented}
+    missing = set(ferkit.__all__) - last - {"__version__"}
     assert not missing, f"add the modules of {missing} to docs/reference/python/"
     assert {"ferkit.hookspecs.ferkit_components", "ferkit.hookspecs.ferkit_recipes"} <= documented
-    for kind in ("Detector", "Pose", "Normalizer", "Encoder", "Head", "Dataset"):
-        assert f"ferkit.testing.{kind}Suite" in documented
-    assert not list(tmp_path.rglob("*.py"))
-    pages = {page.stem: page for page in (tmp_path / "reference").glob("*/index.html")}
-    assert "generated:" not in "".join(page.read_text(encoding="utf-8") for page in pages.values())
-    every = (tmp_path / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
+    assert {f"ferkit.testing.{name}" for name in testing.__all__} <= documented
+
+
+def test_the_site_has_pages_and_no_code_of_its_own(site):
+    assert (site / "index.html").is_file()
+    assert not list(site.rglob("*.py"))
+
+
+def test_the_generated_reference_has_every_command_component_and_option(site):
+    text = {path.parent.name: path.read_text(encoding="utf-8") for path in (site / "reference").glob("*/index.html")}
+    assert "generated:" not in "".join(text.values())
     for path in commands(typer.main.get_command(app), "ferkit"):
-        assert f"<code>{path}</code>" in every
-    every = (tmp_path / "reference" / "components" / "index.html").read_text(encoding="utf-8")
-    for item in default_registry().components():
-        if item.distribution in ("ferkit", "ferkit-nano", "ferkit-retinaface", "ferkit-timm"):
-            assert f'id="{item.component.name}"' in every
-            for option in item.component.config.model_fields:
-                assert f"<code>{option}</code>" in every
+        assert f"<code>{path}</code>" in text["cli"]
+    items = [item for item in default_registry().components() if item.distribution != "ferkit-example-hog"]
+    for item in items:
+        assert f'id="{item.component.name}"' in text["components"]
+        for option in item.component.config.model_fields:
+            assert f"<code>{option}</code>" in text["components"]
+    for name in ("on_no_face", "align.max_yaw", "normalizer.above_yaw", "prompts.words"):
+        assert f"<code>{name}</code>" in text["recipe"]
 
 
 def commands(command, path):

@@ -237,7 +237,7 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
     """One of pydantic's complaints in a recipe's words."""
     kind, name = item["type"], str(item["loc"][-1]) if item["loc"] else ""
     if kind == "extra_forbidden":
-        names = list(model.model_fields) if len(item["loc"]) == 1 else []
+        names = _field_names(model, item["loc"][:-1])
         close = difflib.get_close_matches(name, names, n=1)
         known = f"; options: {', '.join(names)}" if names else ""
         return f"unknown key{f' (did you mean {close[0]}?)' if close else known}"
@@ -245,3 +245,13 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
         return "is missing"
     given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
     return f"{item['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _field_names(model: type[BaseModel], path: Keys) -> list[str]:
+    """The fields of the model at ``path`` inside ``model``; none where something else is there."""
+    inner: Any = model
+    for key in path:
+        inner = inner.model_fields[key].annotation if key in inner.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+    return list(inner.model_fields)

@@ -149,8 +149,8 @@ def merge(base: Layer, over: Layer) -> Layer:
         for key, value in high.items():
             path = (*keys, key)
             result.origins[path] = over.origin(path)
-            if value is None:
-                merged.pop(key, None)
+            if value is None and key in merged:
+                del merged[key]
             elif isinstance(value, dict):
                 before = merged.get(key)
                 merged[key] = inner(before if isinstance(before, dict) else {}, value, path)

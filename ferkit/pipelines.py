@@ -211,19 +211,18 @@ class Pipeline:
         infos = [item.info for item in inputs]
         for index, count in zip(place, counts, strict=True):
             infos[index] = replace(infos[index], n_faces=count)
-        flags = []
-        for face, kind in enumerate(invented):
-            own: list[str] = []
-            if kind != "nan":
-                if bool(torch.isnan(faces.pose[face]).any()):
-                    own.append("no_pose")
-                if float(probabilities[face].max()) < self.recipe.framework.low_confidence:
-                    own.append("low_confidence")
-                if counts[int(faces.image_index[face])] > 1:
-                    own.append("several_faces")
-                if kind == "whole_image" or bool(faces.is_crop[face]):
-                    own.append("whole_image")
-            flags.append((*own, *view_flags[face]))
+        crowded = torch.tensor([count > 1 for count in counts], dtype=torch.bool)
+        told = {
+            "no_pose": torch.isnan(faces.pose).any(1),
+            "low_confidence": probabilities.amax(1) < self.recipe.framework.low_confidence,
+            "several_faces": crowded[faces.image_index],
+            "whole_image": faces.is_crop | torch.tensor([kind == "whole_image" for kind in invented], dtype=torch.bool),
+        }
+        rows = zip(*(values.tolist() for values in told.values()), strict=True)
+        flags = [
+            (*(name for name, true in zip(told, row, strict=True) if true and kind != "nan"), *turned)
+            for row, kind, turned in zip(rows, invented, view_flags, strict=True)
+        ]
         owners = torch.tensor(place, dtype=torch.int64)[faces.image_index]
         return Predictions(
             self.recipe.labels,

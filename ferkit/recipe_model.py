@@ -57,10 +57,12 @@ class Framework(Config):
     """A recipe's own keys; the options beside ``use`` are the components'."""
 
     ferkit: Literal[1] = Field(description="format of the recipe")
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="what results call it")
     description: str = ""
-    labels: tuple[Annotated[str, Field(min_length=1)], ...] = SEVEN
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=SEVEN, description="classes, in column order"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
     detector: dict[str, Any]
     pose: dict[str, Any] | None = None
     align: Align = Align()
@@ -68,7 +70,7 @@ class Framework(Config):
     prompts: Prompts = Prompts()
     encoders: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], dict[str, Any]] = Field(min_length=1)
     head: dict[str, Any]
-    on_no_face: OnNoFace = "skip"
+    on_no_face: OnNoFace = Field(default="skip", description="what a picture without a face becomes")
     low_confidence: float = Field(default=0.5, ge=0, le=1, description="below this a face is flagged low_confidence")
 
     @field_validator("labels")

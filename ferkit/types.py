@@ -45,9 +45,9 @@ def _check(condition: bool, message: str) -> None:
 
 
 def _shape(name: str, tensor: Tensor, *shape: int | None) -> None:
-    fits = tensor.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, tensor.shape, strict=True))
-    wanted = ", ".join("any" if size is None else str(size) for size in shape)
-    _check(fits, f"{name} must have shape [{wanted}], not {list(tensor.shape)}")
+    if tensor.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} must have shape [{wanted}], not {list(tensor.shape)}")
 
 
 @dataclass(frozen=True, eq=False)

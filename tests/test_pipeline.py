@@ -207,7 +207,7 @@ def test_a_head_of_other_labels_or_encoders_is_refused(make, linear):
 
 
 def test_weights_missing_altered_and_garbage(make, linear, tmp_path):
-    with pytest.raises(WeightsError, match="the head has no weights: train it"):
+    with pytest.raises(WeightsError, match="the head has no weights: name those it was trained to"):
         make(head={"use": "linear"})
     with pytest.raises(WeightsError, match="there is no file"):
         make(head={"use": "linear", "weights": str(tmp_path / "none.safetensors")})

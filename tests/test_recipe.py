@@ -109,6 +109,11 @@ def test_extends_merges_deep_and_null_removes(tmp_path, registry):
     assert str(loaded.layer.origin(("encoders", "colour", "scale"))).endswith("child.yaml:7")
 
 
+def test_null_does_not_hide_a_misspelt_key(registry):
+    assert "unknown key (did you mean pose?)" in problems(recipe(poze=None), registry)["poze"]
+    assert load_recipe(recipe(pose=None), {"normalizer": None}, registry=registry).pose is None
+
+
 def test_extends_by_name_and_in_a_circle(tmp_path, registry):
     write(tmp_path, "shipped/named.yaml", recipe())
     registry.register(plugin(recipes=[tmp_path / "shipped"]), "acme")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,34 +15,29 @@ class Nothing(Config):
 
 
 class Learnt(Config):
-    """A head that was trained.
+    """A head that was trained."""
 
-    Attributes:
-        weights: Its safetensors file.
-        dropout: Share of features dropped while it learns, 0..1.
-    """
-
-    weights: Weights | None = None
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    weights: Annotated[Weights | None, Field(description="its safetensors file, with `labels` as metadata")] = None
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of features dropped while it learns")
 
 
 class Mlp(Learnt):
-    """A head with hidden layers, of these widths."""
+    """A head with hidden layers."""
 
-    hidden: tuple[int, ...] = Field(default=(256,), min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(256,), min_length=1, description="their widths")
 
 
 class Resample(Config):
-    """``size``: side in pixels that a face is reduced to and brought back from."""
+    """Options of the normalizer ``resample``."""
 
-    size: int = Field(default=112, ge=16, le=2048)
+    size: int = Field(default=112, ge=16, le=2048, description="side in pixels to which a face is resampled and back")
     margin: float = Field(default=0.5, ge=0, le=3, description="around the face, in units of its side")
 
 
 class Mirror(Config):
-    """``margin``: what is mirrored around the face, in units of its side."""
+    """Options of the normalizer ``mirror``."""
 
-    margin: float = Field(default=0.5, ge=0, le=3)
+    margin: float = Field(default=0.5, ge=0, le=3, description="around the face, in units of its side")
 
 
 @hookimpl

@@ -33,7 +33,7 @@ class PooledHead:
         if config.weights:
             _load(module, config.weights, context)
         elif not context.training:
-            raise WeightsError("the head has no weights: train it (ferkit train), or name them: head.weights=…")
+            raise WeightsError("the head has no weights: name those it was trained to with head.weights=…")
         module.to(context.device).eval().requires_grad_(context.training)
 
     def __call__(self, features: Features, faces: Faces) -> Tensor:

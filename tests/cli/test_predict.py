@@ -236,7 +236,7 @@ def test_an_unknown_recipe_is_a_usage_error(cli, photos):
 def test_a_component_that_fails_is_an_error_without_traceback(cli, write_recipe, photos):
     recipe = write_recipe(head={"use": "linear"})
     result = cli("predict", photos, "-r", recipe, "--out", "out.csv", code=2)
-    assert "error: the head has no weights: train it (ferkit train)" in result.stderr
+    assert "error: the head has no weights: name those it was trained to with head.weights=…" in result.stderr
 
 
 def test_raise_stops_at_a_picture_without_face(cli, write_recipe, photos):

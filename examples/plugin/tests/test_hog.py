@@ -68,7 +68,7 @@ def test_needs_at_least_one_block():
 
 
 def test_recipe_says_that_its_head_must_be_trained(recipe):
-    with pytest.raises(ferkit.WeightsError, match="ferkit train"):
+    with pytest.raises(ferkit.WeightsError, match="the head has no weights: name those it was trained to"):
         ferkit.pipeline(recipe)
 
 

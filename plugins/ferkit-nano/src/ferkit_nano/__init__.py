@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=fb5049878e2fd3c2ca83103ba8fdd87475ab509661483381b5e283c3dd11618d"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=b28ffc89188cc6903d52f5882ede491a9d2b9b05e4a975c7345a182de7feadd6"
 )
 
 
 class NanoConfig(Config):
-    """``weights``: a safetensors file with the tensors of timm's ``tf_efficientnet_lite0`` and its labels as metadata."""
+    """Options of the encoder ``nano``."""
 
-    weights: Weights = WEIGHTS
+    weights: Annotated[
+        Weights,
+        Field(description="safetensors with the tensors of timm's tf_efficientnet_lite0 and labels as metadata"),
+    ] = WEIGHTS
 
 
 @hookimpl

@@ -10,8 +10,9 @@ from ferkit.interfaces import Encoder, TextEncoder
 from ferkit.recipe_model import Prompts
 from ferkit.types import EncoderFeatures, EncoderOutput, FaceViews, Features, FeatureSpec
 
-CHUNK = 64
-"""Views an encoder gets at once: a picture with hundreds of faces must not decide the memory."""
+CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+"""How many views an encoder gets at once. At most 64, so that a picture with hundreds of faces does not decide the memory;
+and of few different sizes, because libraries keep code and buffers for every size they have seen."""
 
 
 def class_texts(encoder: TextEncoder, prompts: Prompts, labels: tuple[str, ...]) -> Tensor:
@@ -21,6 +22,15 @@ def class_texts(encoder: TextEncoder, prompts: Prompts, labels: tuple[str, ...])
         each = F.normalize(encoder.encode_text(prompts.texts(label)).float(), dim=-1)
         rows.append(F.normalize(each.mean(0), dim=-1))
     return torch.stack(rows)
+
+
+def chunk_sizes(count: int) -> list[int]:
+    """Sizes from :data:`CHUNKS`, largest first, that add up to ``count``; zero views are one chunk of none."""
+    sizes = []
+    for size in CHUNKS:
+        sizes += [size] * (count // size)
+        count %= size
+    return sizes or [0]
 
 
 def spec(encoder: Encoder, provides: frozenset[str]) -> FeatureSpec:
@@ -34,7 +44,7 @@ def encode(
     """Features of ``views`` by every encoder; ``texts`` holds class texts and their scale by encoder."""
     features = {}
     for name, encoder in encoders.items():
-        chunks = torch.split(views.pixels, CHUNK) or (views.pixels,)
+        chunks = torch.split(views.pixels, chunk_sizes(len(views)))
         output = EncoderOutput.concat([encoder(chunk.to(device)) for chunk in chunks])
         text, scale = texts.get(name, (None, None))
         features[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)

@@ -77,8 +77,8 @@ def _draw_face(canvas: "Image.Image", prediction: "Prediction", labels: Sequence
     y = y1 if y1 + high <= canvas.height else max(y0 - high, 0)
     pen.rectangle((x, y, x + wide, y + high), fill=colour)
     pen.multiline_text((x + line - left, y + line - top), text, fill="white", font=font)
-    for points in (prediction.landmarks.get("5"),):
-        if points is not None:
-            for px, py in points[:, :2].tolist():
-                if math.isfinite(px) and math.isfinite(py):
-                    pen.ellipse((px - line, py - line, px + line, py + line), fill=colour)
+    radius = max((x1 - x0) / 60, 1)
+    points = prediction.landmarks.get("5")
+    for px, py in [] if points is None else points[:, :2].tolist():
+        if math.isfinite(px) and math.isfinite(py):
+            pen.ellipse((px - radius, py - radius, px + radius, py + radius), fill=colour)

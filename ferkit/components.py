@@ -1,6 +1,6 @@
 """What a plugin says of its components, without importing their code."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,6 +11,10 @@ from ferkit.errors import FerkitError
 Kind = Literal["detector", "pose", "normalizer", "encoder", "head", "dataset"]
 KINDS: tuple[str, ...] = get_args(Kind)
 WORDS = frozenset({"landmarks:5", "landmarks:68", "landmarks:mesh", "pose", "tokens", "logits", "text"})
+
+FRAMEWORK_KEYS = {"normalizer": ("above_yaw", "above_pitch", "keep")}
+"""By kind: options beside ``use`` that belong to the framework and survive a change of component."""
+RESERVED = {kind: frozenset({"use", *keys}) for kind, keys in FRAMEWORK_KEYS.items()}
 
 _WEIGHTS = "ferkit-weights"
 Weights = Annotated[str, _WEIGHTS]
@@ -51,9 +55,27 @@ def weight_fields(model: type[BaseModel]) -> list[str]:
 
 
 def weight_references(config: BaseModel) -> list[str]:
-    """The weights a configuration names."""
-    values = (getattr(config, name) for name in weight_fields(type(config)))
-    return [value for value in values if isinstance(value, str)]
+    """The weights a configuration names, also those inside its lists and mappings."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
+    for name in weight_fields(type(config)):
+        map_texts(getattr(config, name), note)
+    return found
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with ``change`` applied to every text in it, through lists, tuples and mappings."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: map_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map_texts(item, change) for item in value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -97,11 +119,23 @@ class Component:
             )
         if self.target.count(":") != 1:
             raise FerkitError(f"component {self.name!r}: target {self.target!r} must read 'package.module:Class'")
-        fixed = set() if callable(self.provides) else set(self.provides)
-        if unknown := (set(self.needs) | set(self.uses) | fixed) - WORDS:
-            words = ", ".join(sorted(WORDS))
-            raise FerkitError(f"component {self.name!r}: {', '.join(sorted(unknown))} is none of the words {words}")
+        if not issubclass(self.config, BaseModel) or self.config.model_config.get("extra") != "forbid":
+            raise FerkitError(
+                f"component {self.name!r}: derive its config from ferkit.Config, which refuses unknown keys"
+            )
+        if taken := RESERVED.get(self.kind, frozenset({"use"})) & set(self.config.model_fields):
+            raise FerkitError(
+                f"component {self.name!r}: its option {min(taken)!r} is the framework's: call it something else"
+            )
+        for words in ("needs", "uses", *(() if callable(self.provides) else ("provides",))):
+            object.__setattr__(self, words, self._words(getattr(self, words)))
+
+    def _words(self, words: Iterable[str]) -> frozenset[str]:
+        if unknown := set(words) - WORDS:
+            known = ", ".join(sorted(WORDS))
+            raise FerkitError(f"component {self.name!r}: {', '.join(sorted(unknown))} is none of the words {known}")
+        return frozenset(words)
 
     def provided(self, config: BaseModel) -> frozenset[str]:
         """The words this component provides under ``config``."""
-        return frozenset(self.provides(config)) if callable(self.provides) else self.provides
+        return self._words(self.provides(config)) if callable(self.provides) else self.provides

@@ -6,13 +6,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ferkit.errors import StageError
 from ferkit.interfaces import Encoder, TextEncoder
+from ferkit.recipe import Part
 from ferkit.recipe_model import Prompts
+from ferkit.stages import stage
 from ferkit.types import EncoderFeatures, EncoderOutput, FaceViews, Features, FeatureSpec
 
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 """How many views an encoder gets at once. At most 64, so that a picture with hundreds of faces does not decide the memory;
 and of few different sizes, because libraries keep code and buffers for every size they have seen."""
+
+
+class StagedEncoder:
+    """An encoder of a recipe, whose output is held to what its component promises.
+
+    Attributes:
+        spec: What heads may expect of it.
+    """
+
+    def __init__(self, part: Part, encoder: Encoder, classes: int) -> None:
+        self._part, self._encoder, self._classes = part, encoder, classes
+        words = part.provides
+        self.spec = FeatureSpec(encoder.dim, encoder.token_dim, logits="logits" in words, text="text" in words)
+
+    def __call__(self, pixels: Tensor) -> EncoderOutput:
+        """The output for views ``[M, 3, S, S]`` of any number.
+
+        Raises:
+            StageError: If the encoder fails or returns something else than it promises.
+        """
+        with stage(self._part):
+            chunks = torch.split(pixels, chunk_sizes(len(pixels)))
+            return EncoderOutput.concat([self._checked(self._encoder(chunk), len(chunk)) for chunk in chunks])
+
+    def texts(self, prompts: Prompts, labels: tuple[str, ...]) -> tuple[Tensor, float] | None:
+        """Class texts ``[C, D]`` and their scale, where the encoder reads."""
+        if not self.spec.text:
+            return None
+        with stage(self._part):
+            if not isinstance(self._encoder, TextEncoder):
+                raise StageError("it provides text, but has no encode_text and logit_scale")
+            return class_texts(self._encoder, prompts, labels), self._encoder.logit_scale
+
+    def _checked(self, output: EncoderOutput, count: int) -> EncoderOutput:
+        if not isinstance(output, EncoderOutput):
+            raise StageError(f"returned {type(output).__name__}, not EncoderOutput; is a `return` missing?")
+        if list(output.pooled.shape) != [count, self.spec.dim]:
+            raise StageError(f"pooled has shape {list(output.pooled.shape)}, not {[count, self.spec.dim]}")
+        if self.spec.logits and (output.logits is None or output.logits.shape[1] != self._classes):
+            found = "none" if output.logits is None else f"logits of {output.logits.shape[1]} classes"
+            raise StageError(f"it provides logits of the recipe's {self._classes} labels, and returned {found}")
+        return output
 
 
 def class_texts(encoder: TextEncoder, prompts: Prompts, labels: tuple[str, ...]) -> Tensor:
@@ -33,19 +78,17 @@ def chunk_sizes(count: int) -> list[int]:
     return sizes or [0]
 
 
-def spec(encoder: Encoder, provides: frozenset[str]) -> FeatureSpec:
-    """What a head may expect of ``encoder``."""
-    return FeatureSpec(encoder.dim, encoder.token_dim, logits="logits" in provides, text="text" in provides)
-
-
 def encode(
-    views: FaceViews, encoders: Mapping[str, Encoder], texts: Mapping[str, tuple[Tensor, float]], device: torch.device
+    views: FaceViews,
+    encoders: Mapping[str, StagedEncoder],
+    texts: Mapping[str, tuple[Tensor, float]],
+    device: torch.device,
 ) -> Features:
     """Features of ``views`` by every encoder; ``texts`` holds class texts and their scale by encoder."""
     features = {}
+    pixels = views.pixels.to(device)
     for name, encoder in encoders.items():
-        chunks = torch.split(views.pixels, chunk_sizes(len(views)))
-        output = EncoderOutput.concat([encoder(chunk.to(device)) for chunk in chunks])
+        output = encoder(pixels)
         text, scale = texts.get(name, (None, None))
         features[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)
     return Features(features, views.face_index.to(device), views.view, views.failed.to(device))

@@ -8,12 +8,11 @@ from typing import Any
 
 import yaml
 
+from ferkit.components import FRAMEWORK_KEYS
 from ferkit.errors import Problem, RecipeError
 
-FRAMEWORK_KEYS = {"normalizer": ("above_yaw", "above_pitch", "keep")}
-"""Options beside ``use`` that belong to the framework and survive a change of component."""
-
 Keys = tuple[str, ...]
+MOST, DEEPEST = 10_000, 20  # aliases let a short YAML file stand for an endless one
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002
         lines: dict[str, int] = {}
-        for key_node, _ in node.value:
+        own = [key_node for key_node, _ in node.value if key_node.tag != "tag:yaml.org,2002:merge"]
+        for key_node in own:
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
@@ -106,8 +106,12 @@ def read_file(path: Path) -> Layer:
     layer = Layer(data, {(): Origin(path)})
 
     def remember(mapping: dict[str, Any], keys: Keys) -> None:
+        if len(keys) > DEEPEST or len(layer.origins) > MOST:
+            message = f"holds more than {MOST} keys, or keys nested deeper than {DEEPEST}: is it a recipe?"
+            raise RecipeError([Problem("", message, str(path))], str(path))
         for key, value in mapping.items():
-            layer.origins[*keys, key] = Origin(path, loader.lines[id(mapping)][key])
+            line = loader.lines[id(mapping)].get(key)  # none for what a YAML merge key brought
+            layer.origins[*keys, key] = Origin(path, line) if line else layer.origin(keys)
             if isinstance(value, dict):
                 remember(value, (*keys, key))
 
@@ -130,7 +134,7 @@ def from_mapping(mapping: Mapping[str, Any], text: str = "override") -> Layer:
             for name, item in {rest: value}.items() if rest else value.items():
                 put(inner, path, name, item)
         else:
-            target[first] = value
+            target[first] = os.fspath(value) if isinstance(value, os.PathLike) else value
 
     for key, value in mapping.items():
         put(layer.data, (), key, value)
@@ -187,7 +191,8 @@ def extend(layer: Layer, folder: Path, find: Callable[[str], Path], seen: tuple[
     """``layer`` on top of what its ``extends`` names: shipped recipes, or paths relative to ``folder``; later ones win."""
     parents = layer.data.pop("extends", None)
     merged = Layer()
-    for parent in [parents] if isinstance(parents, str) else parents or []:
+    several = [] if parents is None else parents if isinstance(parents, list) else [parents]
+    for parent in several:
         if not isinstance(parent, str):
             where = str(layer.origin(("extends",)))
             raise RecipeError([Problem("extends", f"must name recipes or their paths, not {parent!r}", where)])

@@ -1,21 +1,23 @@
 """Pipelines: a recipe's components, built once, and photos passed through them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import isfinite
+from os import PathLike
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ferkit.encoding import class_texts, encode, spec
-from ferkit.errors import ComponentError, FerkitError, ImageError, NoFaceError, StageError
+from ferkit.encoding import StagedEncoder, encode
+from ferkit.errors import FerkitError, ImageError, NoFaceError, StageError
 from ferkit.images import decode, source_name
-from ferkit.interfaces import PROTOCOLS, Context, Detector, Encoder, Head, Normalizer, PoseEstimator, TextEncoder
+from ferkit.interfaces import Context
 from ferkit.provenance import provenance
-from ferkit.recipe import Part, Recipe, RecipeSource, load_recipe
+from ferkit.recipe import Recipe, RecipeSource, load_recipe
 from ferkit.registry import Registry
+from ferkit.stages import build, guarded, stage
 from ferkit.types import Faces, FaceViews, Features, ImageBatch, ImageInfo, Predictions
 from ferkit.views import ViewBuilder
 from ferkit.weights import WeightsStore
@@ -47,7 +49,12 @@ def pipeline(
         ComponentError: If a component can't be imported or built.
         WeightsError: If weights are missing, or are not those that were pinned.
     """
-    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides, registry=registry)
+    if isinstance(recipe, Recipe):
+        if overrides or registry:
+            raise FerkitError("a loaded recipe is complete: give overrides and registry to load_recipe")
+        loaded = recipe
+    else:
+        loaded = load_recipe(recipe, overrides, registry=registry)
     return Pipeline(loaded, device=_device(device), dtype=dtype, weights=WeightsStore(download))
 
 
@@ -80,19 +87,24 @@ class Pipeline:
     def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
         self.recipe, self.device = recipe, device
         context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
-        self._detector: Detector = _build(recipe.detector, context)
-        self._pose: PoseEstimator | None = _build(recipe.pose, context) if recipe.pose else None
-        normalizer: Normalizer | None = _build(recipe.normalizer, context) if recipe.normalizer else None
-        self._views = ViewBuilder(recipe.framework.align, normalizer, recipe.normalization, self._detector)
-        self._encoders: dict[str, Encoder] = {name: _build(part, context) for name, part in recipe.encoders.items()}
-        specs = {name: spec(encoder, recipe.encoders[name].provides) for name, encoder in self._encoders.items()}
-        self._head: Head = _build(recipe.head, replace(context, inputs=specs))
+        detector = guarded(recipe.detector, build(recipe.detector, context), Faces)
+        self._detector = detector
+        self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces) if recipe.pose else None
+        part = recipe.normalizer
+        turn = guarded(part, build(part, context), Sequence) if part else None
+        self._views = ViewBuilder(recipe.framework.align, turn, recipe.normalization, detector)
+        self._encoders = {
+            name: StagedEncoder(part, build(part, context), len(recipe.labels))
+            for name, part in recipe.encoders.items()
+        }
         with torch.inference_mode():
             self._texts = {
-                name: (class_texts(encoder, recipe.framework.prompts, recipe.labels), encoder.logit_scale)
+                name: found
                 for name, encoder in self._encoders.items()
-                if specs[name].text and isinstance(encoder, TextEncoder)
+                if (found := encoder.texts(recipe.framework.prompts, recipe.labels))
             }
+        inputs = {name: encoder.spec for name, encoder in self._encoders.items()}
+        self._head = guarded(recipe.head, build(recipe.head, replace(context, inputs=inputs)), Tensor)
         self.provenance = provenance(recipe, weights, device)
 
     def __call__(self, inputs: Any, *, color: Color = "rgb") -> Predictions:
@@ -109,6 +121,8 @@ class Pipeline:
         """
         if isinstance(inputs, list | tuple):
             return self._predict([_decode(item, index, color) for index, item in enumerate(inputs)])
+        if isinstance(inputs, Iterator):
+            raise FerkitError("an iterator of inputs goes to stream(), which yields one result an input")
         image = decode(inputs, color=color)
         return self._predict([_Input(_info(inputs, 0, image), image)])
 
@@ -119,50 +133,59 @@ class Pipeline:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if isinstance(inputs, str | bytes | PathLike):
+            raise FerkitError("stream takes many inputs: give a list, or call the pipeline with the one")
         numbered = enumerate(inputs)
         while chunk := list(islice(numbered, batch_size)):
-            together = self._predict([_decode(item, index, color) for index, item in chunk])
-            yield from split(together)
+            decoded = [_decode(item, index, color) for index, item in chunk]
+            try:
+                together = self._predict(decoded)
+            except FerkitError:  # one by one, so that what comes before the fault is not lost
+                for item in decoded:
+                    yield from split(self._predict([item]))
+            else:
+                yield from split(together)
 
     def faces(self, batch: ImageBatch) -> Faces:
         """Faces with pose, in order: the part of a pipeline that looks at whole pictures."""
-        with torch.inference_mode(), _stage(self.recipe.detector):
-            faces = _expect(self._detector(batch), Faces).in_order()
-            outside = (faces.image_index < 0) | (faces.image_index >= len(batch))
-            if bool(outside.any()):
-                raise StageError(f"a face points to a picture outside the batch of {len(batch)}")
-        return self._with_pose(batch, faces)
+        with torch.no_grad():
+            faces: Faces = self._detector(batch)
+            with stage(self.recipe.detector):
+                check_faces(faces, batch)
+            return self._with_pose(batch, faces.in_order())
 
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
-        part = self.recipe.normalizer or self.recipe.detector
-        with torch.inference_mode(), _stage(part):
+        with torch.no_grad():
             return self._views(batch, faces)
 
     def features(self, views: FaceViews) -> Features:
         """What the encoders make of views: the input of heads."""
-        with torch.inference_mode(), _stage(next(iter(self.recipe.encoders.values()))):
+        with torch.no_grad():
             return encode(views, self._encoders, self._texts, self.device)
 
     def probabilities(self, features: Features, faces: Faces) -> Tensor:
         """Class probabilities ``[N, C]`` on the CPU."""
-        with torch.inference_mode(), _stage(self.recipe.head):
-            logits: Tensor = _expect(self._head(features, faces), Tensor)
-            if logits.shape != (len(faces), len(self.recipe.labels)):
-                raise StageError(
-                    f"logits have shape {list(logits.shape)}, not [{len(faces)}, {len(self.recipe.labels)}]"
-                )
+        with torch.no_grad():
+            logits: Tensor = self._head(features, faces)
+            with stage(self.recipe.head):
+                shape = [len(faces), len(self.recipe.labels)]
+                if list(logits.shape) != shape:
+                    raise StageError(f"logits have shape {list(logits.shape)}, not {shape}")
+                if not bool(torch.isfinite(logits).all()):
+                    raise StageError("logits are not finite")
             return logits.float().softmax(-1).cpu()
 
     def _with_pose(self, batch: ImageBatch, faces: Faces) -> Faces:
         if self._pose is None or self.recipe.pose is None:
             return faces
-        with torch.inference_mode(), _stage(self.recipe.pose):
-            posed: Faces = _expect(self._pose(batch, faces), Faces)
+        posed: Faces = self._pose(batch, faces)
+        with stage(self.recipe.pose):
             if len(posed) != len(faces):
                 raise StageError(f"pose was given {len(faces)} faces and returned {len(posed)}")
-            return posed
+        return posed
 
+    @torch.inference_mode()
     def _predict(self, inputs: Sequence[_Input]) -> Predictions:
         readable = [item for item in inputs if item.image is not None]
         batch = ImageBatch(
@@ -234,6 +257,17 @@ class Pipeline:
         )
 
 
+def check_faces(faces: Faces, batch: ImageBatch) -> None:
+    """Raise a StageError for faces that are in no picture, or are no rectangles."""
+    outside = (faces.image_index < 0) | (faces.image_index >= len(batch))
+    if bool(outside.any()):
+        raise StageError(f"a face points to a picture outside the batch of {len(batch)}")
+    for index, (x0, y0, x1, y1) in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
+        if not (isfinite(x0 + y0 + x1 + y1) and x0 < x1 and y0 < y1):
+            box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
+            raise StageError(f"the box {box} of a face in {batch.sources[index]} is no rectangle")
+
+
 def split(predictions: Predictions) -> Iterator[Predictions]:
     """One :class:`Predictions` an input, in order."""
     for index, info in enumerate(predictions.images):
@@ -259,46 +293,3 @@ def _decode(item: Any, index: int, color: Color) -> _Input:
 
 def _info(item: Any, index: int, image: Tensor) -> ImageInfo:
     return ImageInfo(source_name(item, index), height=image.shape[1], width=image.shape[2])
-
-
-def _build(part: Part, context: Context) -> Any:
-    """Import and construct a component, and check that it meets its interface."""
-    component, owner = part.registered.component, part.registered
-    module, _, name = component.target.partition(":")
-    try:
-        from importlib import import_module
-
-        target = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ComponentError(
-            f"the {component.kind} {component.name!r} of {owner.distribution} {owner.version} can't be imported from "
-            f"{component.target}: {error}. Reinstall {owner.distribution}"
-        ) from error
-    with _stage(part):
-        built = target(part.config, context)
-        if not isinstance(built, PROTOCOLS[component.kind]):
-            raise StageError(f"{name} does not meet the interface {PROTOCOLS[component.kind].__name__}")
-    return built
-
-
-def _expect(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise StageError(f"returned {type(value).__name__}, not {kind.__name__}; is a `return` missing?")
-    return value
-
-
-@contextmanager
-def _stage(part: Part) -> Iterator[None]:
-    """Name the component in what goes wrong inside it; ferkit's own errors pass as they are."""
-    try:
-        yield
-    except StageError as error:
-        owner = part.registered
-        raise StageError(f"{owner.component.kind} {owner.qualified} {owner.version}: {error}") from error
-    except FerkitError:
-        raise
-    except Exception as error:
-        owner = part.registered
-        raise StageError(
-            f"{owner.component.kind} {owner.qualified} {owner.version} failed: {type(error).__name__}: {error}"
-        ) from error

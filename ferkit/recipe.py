@@ -5,15 +5,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ferkit.components import path_fields, weight_fields
+from ferkit.components import FRAMEWORK_KEYS, map_texts, path_fields, weight_fields, weight_references
 from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
-from ferkit.layers import FRAMEWORK_KEYS, Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
+from ferkit.layers import Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
 from ferkit.recipe_model import Framework, Normalization
 from ferkit.registry import Registered, Registry, default_registry
 from ferkit.weights import Reference
@@ -28,6 +29,7 @@ class Part:
 
     registered: Registered
     config: BaseModel
+    use: str
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ class Part:
 
     def as_dict(self) -> dict[str, Any]:
         """``use`` and every option, defaults included."""
-        return {"use": self.name, **self.config.model_dump(mode="json")}
+        return {"use": self.use, **self.config.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ class Recipe:
             options = data
             for key in path.split("."):
                 options = options[key]
+            options["use"] = f"{part.registered.component.kind} {part.registered.qualified}"
             for name in weight_fields(type(part.config)):
-                if isinstance(options.get(name), str):
-                    options[name] = Reference.parse(options[name]).sha256 or options[name]
+                options[name] = map_texts(options[name], lambda text: Reference.parse(text).sha256 or text)
+        data["encoders"] = list(data["encoders"].items())  # their order decides the order of features
         text = json.dumps(data, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -120,7 +123,8 @@ def load_recipe(
         layer, name = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), "recipe"
     else:
         text = str(source)
-        named = isinstance(source, str) and not is_path(text) and not Path(text).is_dir()
+        run = Path(text) / "recipe.yaml"
+        named = isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not run.is_file())
         path = registry.recipe(text) if named else Path(text)
         layer, name = read_recipe_file(path, registry.recipe), text
     if overrides:
@@ -136,7 +140,9 @@ class _Validation:
         self.problems: list[Problem] = []
 
     def recipe(self) -> Recipe:
-        data = self.layer.data
+        data = dict(self.layer.data)
+        if isinstance(encoders := data.get("encoders"), dict):
+            data["encoders"] = {name: part for name, part in encoders.items() if part is not None}
         if data.get("ferkit", 1) != 1:
             self._add(("ferkit",), f"format {data['ferkit']!r} is unknown: this ferkit reads format 1")
             raise RecipeError(self.problems, self.name)
@@ -167,9 +173,14 @@ class _Validation:
         self.problems.append(Problem(".".join(keys), message, str(self.layer.origin(keys))))
 
     def _model(self, model: type[Model], data: Mapping[str, Any], keys: Keys) -> Model | None:
-        """``data`` as ``model``; what is wrong is added to the problems."""
+        """``data`` as ``model``; what is wrong is added to the problems. A null that removes nothing is no problem."""
+        known = {
+            key: value
+            for key, value in data.items()
+            if value is not None or key not in model.model_fields or type(None) in _types(model, key)
+        }
         try:
-            return model.model_validate(data)
+            return model.model_validate(known)
         except ValidationError as error:
             for item in error.errors():
                 path = (*keys, *map(str, item["loc"]))
@@ -194,18 +205,18 @@ class _Validation:
         framework = ("use", *FRAMEWORK_KEYS.get(keys[0], ()))
         own = {key: value for key, value in options.items() if key not in framework}
         for field in path_fields(model):
-            if isinstance(own.get(field), str):
-                own[field] = _absolute(own[field], self.layer.origin((*keys, field)).folder)
+            if field in own:
+                own[field] = map_texts(own[field], partial(_absolute, folder=self.layer.origin((*keys, field)).folder))
         config = self._model(model, own, keys)
         if config is None:
             return None
-        for field in weight_fields(model):
+        for text in weight_references(config):
             try:
-                if isinstance(text := getattr(config, field), str):
-                    Reference.parse(text).require_pin()
+                Reference.parse(text).require_pin()
             except FerkitError as error:
+                field = next(name for name in weight_fields(model) if text in json.dumps(own.get(name)))
                 self._add((*keys, field), str(error))
-        return Part(registered, config)
+        return Part(registered, config, name)
 
     def _normalization(self, options: Any) -> Normalization | None:
         own = options if isinstance(options, dict) else {}
@@ -218,15 +229,24 @@ class _Validation:
 
     def _wiring(self, recipe: Recipe) -> None:
         """Every component's needs are met by those before it."""
-        available: set[str] = set()
+        available: frozenset[str] = frozenset()
+        encoded: frozenset[str] = frozenset()
         for path, part in recipe.parts().items():
-            missing = part.registered.component.needs - available
-            if missing and not path.startswith("encoders."):
-                before = f"what comes before it gives {', '.join(sorted(available)) or 'nothing but boxes'}"
-                self._add((*path.split("."), "use"), f"{part.name!r} needs {', '.join(sorted(missing))}; {before}")
-            available |= part.provides
+            before = available | encoded if path == "head" else available
+            if missing := part.registered.component.needs - before:
+                given = f"what comes before it gives {', '.join(sorted(before)) or 'nothing but boxes'}"
+                self._add((*path.split("."), "use"), f"{part.name!r} needs {', '.join(sorted(missing))}; {given}")
+            if path.startswith("encoders."):
+                encoded |= part.provides
+            else:
+                available |= part.provides
         if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
             self._add(("normalizer",), "faces are turned by their pose: add, say, `pose: {use: landmark-pnp}`")
+
+
+def _types(model: type[BaseModel], field: str) -> tuple[Any, ...]:
+    annotation = model.model_fields[field].annotation
+    return get_args(annotation) or (annotation,)
 
 
 def _absolute(text: str, folder: Path) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ferkit.components import Config
-from ferkit.labels import SEVEN
+from ferkit.labels import SEVEN, canonical
 
 
 class Align(Config):
@@ -41,13 +41,15 @@ class Prompts(Config):
         if not templates:
             raise ValueError("needs at least one template")
         for template in templates:
-            if template.replace("{label}", "").count("{") or "{label}" not in template:
+            if set("{}") & set(template.replace("{label}", "")) or "{label}" not in template:
                 raise ValueError(f"{template!r} must hold {{label}} and no other placeholder")
         return templates
 
     def texts(self, label: str) -> list[str]:
         """The texts of one label."""
-        return [template.format(label=word) for template in self.templates for word in self.words.get(label, (label,))]
+        return [
+            template.replace("{label}", word) for template in self.templates for word in self.words.get(label, (label,))
+        ]
 
 
 OnNoFace = Literal["skip", "nan", "whole_image", "raise"]
@@ -76,6 +78,6 @@ class Framework(Config):
     @field_validator("labels")
     @classmethod
     def _different(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if len(labels) < 2 or len(set(labels)) < len(labels):
-            raise ValueError("must be at least two different names")
+        if len(labels) < 2 or len({canonical(label) for label in labels}) < len(labels):
+            raise ValueError("must be at least two different names; happy and happiness are one")
         return labels

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pluggy
-from pydantic import BaseModel
 
 from ferkit import hookspecs
 from ferkit.components import KINDS, Component
@@ -80,6 +79,7 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self._components: list[Registered] = []
         self._folders: list[tuple[str, Path]] = []
+        self._registered = 0
         self.plugins: list[Plugin] = []
         self.failures: list[PluginFailure] = []
 
@@ -106,7 +106,8 @@ class Registry:
         Raises:
             FerkitError: If a hook is misspelt or returns something else than it should; nothing is registered then.
         """
-        name = f"{distribution}#{len(self.plugins)}"
+        self._registered += 1
+        name = f"{distribution}#{self._registered}"
         self._manager.register(module, name)
         try:
             self._manager.check_pending()
@@ -117,8 +118,6 @@ class Registry:
                     raise FerkitError(
                         f"ferkit_components of {distribution} returned a {type(item).__name__}, not a Component"
                     )
-                if not issubclass(item.config, BaseModel):
-                    raise FerkitError(f"component {item.name!r} of {distribution}: config must be a pydantic model")
             offered = [(item.kind, item.name) for item in components]
             offered += [
                 (r.component.kind, r.component.name) for r in self._components if r.distribution == distribution
@@ -151,7 +150,7 @@ class Registry:
         distribution, version = _owner(point)
         try:
             self.register(point.load(), distribution, version)
-        except Exception as error:  # whatever a stranger's plugin raises is a row, not our end
+        except (Exception, SystemExit) as error:  # whatever a stranger's plugin raises is a row, not our end
             if strict:
                 raise BrokenPluginError(
                     f"plugin {point.name} of {distribution} {version} failed to load: {error}"
@@ -184,16 +183,18 @@ class Registry:
             return WrongKindError(
                 f"{name!r} is of kind {kinds}, not {kind}: put it under that key, or choose {self._choices(kind)}"
             )
-        home = FIRST_PARTY.get((kind, name), owner)
+        home = FIRST_PARTY.get((kind, name), "")
         for failure in self.failures:
-            if home == failure.distribution or (not home and name in failure.distribution):
+            if failure.distribution in (owner, home) or (not (owner or home) and name in failure.distribution):
                 error = BrokenPluginError(
-                    f"the {kind} {name!r} belongs to {failure.distribution} {failure.version}, which is installed but failed "
-                    f"to load: {failure.summary}"
+                    f"the {kind} {name!r} belongs to {failure.distribution} {failure.version}, which is installed but "
+                    f"failed to load: {failure.summary}"
                 )
                 error.__cause__ = failure.cause
                 return error
-        if (kind, name) in FIRST_PARTY:
+        if elsewhere := [r.qualified for r in self.components(kind) if r.component.name == name]:
+            return UnknownComponentError(f"{owner} has no {kind} {name!r}: write {' or '.join(elsewhere)}")
+        if home and owner in ("", home):
             return NotInstalledError(f"the {kind} {name!r} is in {home}, which is not installed: pip install {home}")
         hint = self._did_you_mean(kind, name)
         broken = "".join(f"; note that {f.distribution} failed to load: {f.summary}" for f in self.failures)
@@ -228,6 +229,8 @@ class Registry:
             raise AmbiguousNameError(
                 f"two plugins ship a recipe {name!r}: write {' or '.join(f'{d}:{short}' for d, _ in found)}"
             )
+        if elsewhere := [f"{d}:{short}" for d, path in self.recipe_files() if path.stem == short]:
+            raise UnknownComponentError(f"{owner} ships no recipe {short!r}: write {' or '.join(elsewhere)}")
         if home := FIRST_PARTY_RECIPES.get(short):
             for failure in self.failures:
                 if failure.distribution == home:

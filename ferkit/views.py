@@ -1,6 +1,7 @@
 """From faces to views: which faces are turned, what becomes of those that can't be, which views are kept."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,21 +46,32 @@ class ViewBuilder:
         turned = list(self.normalizer(batch, faces.select(chosen))) if indices else []
         if len(turned) != len(indices):
             raise StageError(f"the normalizer returned {len(turned)} results for {len(indices)} faces")
-        return {index: self._frontal_view(result) for index, result in zip(indices, turned, strict=True)}
+        return dict(zip(indices, self._frontal_views(turned), strict=True))
 
-    def _frontal_view(self, result: Frontal | None) -> Tensor | str:
-        if result is None:
-            return "edit_failed"
-        batch = ImageBatch((result.image,), ("frontal",))
-        if result.landmarks is not None:
-            height, width = result.image.shape[1:]
-            whole = torch.tensor([[0.0, 0.0, width, height]])
-            found = Faces.of([0], whole, landmarks={"5": result.landmarks.unsqueeze(0)})
-        else:
-            found = self.detector(batch)
-        if len(found) != 1:
-            return "edit_rejected:several_faces" if len(found) else "edit_rejected:no_face"
-        return align_faces(batch.images, found, self.align)[0]
+    def _frontal_views(self, turned: Sequence[Frontal | None]) -> list[Tensor | str]:
+        """Each turned face found again and aligned, or the flag that says why it could not be."""
+        searched = [result for result in turned if result is not None and result.landmarks is None]
+        # a detector that does not look, but passes on what is given, takes the whole
+        batch = ImageBatch(
+            tuple(result.image for result in searched),
+            ("frontal",) * len(searched),
+            tuple(Faces.of([0], _extent(result)) for result in searched),
+        )
+        found = self.detector(batch) if searched else Faces.none()
+        each = iter([found.select(found.image_index == index) for index in range(len(searched))])
+        views: list[Tensor | str] = []
+        for result in turned:
+            if result is None:
+                views.append("edit_failed")
+                continue
+            known = result.landmarks
+            faces = next(each) if known is None else Faces.of([0], _extent(result), landmarks={"5": known[None]})
+            if len(faces) == 1:
+                alone = replace(faces, image_index=torch.zeros(1, dtype=torch.int64))
+                views.append(align_faces((result.image,), alone, self.align)[0])
+            else:
+                views.append("edit_rejected:several_faces" if len(faces) else "edit_rejected:no_face")
+        return views
 
     def _assemble(
         self, aligned: Tensor, chosen: Tensor, frontal: dict[int, Tensor | str]
@@ -85,6 +97,12 @@ class ViewBuilder:
             torch.tensor(failed, dtype=torch.bool),
         )
         return views, tuple(flags)
+
+
+def _extent(result: Frontal) -> Tensor:
+    """The whole picture as a box ``[1, 4]``."""
+    height, width = result.image.shape[1:]
+    return torch.tensor([[0.0, 0.0, width, height]])
 
 
 def beyond_gate(faces: Faces, normalization: Normalization) -> Tensor:

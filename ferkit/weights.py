@@ -176,6 +176,8 @@ class WeightsStore:
         if reference.scheme == "hf":
             repository, file, revision = reference.hub
             pin = f"SHA-256 {reference.sha256}" if reference.sha256 else "not pinned"
+            if offline():
+                return f"{reference} is not on this machine, and FERKIT_OFFLINE forbids downloads: unset it first"
             return (
                 f"{file} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
                 "downloaded unless asked: run `ferkit weights fetch RECIPE`, or build the pipeline with download=True"

@@ -55,8 +55,16 @@ def width(context: Context) -> int:
 def _load(module: nn.Module, weights: str, context: Context) -> None:
     """Load tensors; columns are put in the order of the recipe's labels by name."""
     tensors, metadata = context.weights.load(weights)
-    trained_for = json.loads(metadata.get("labels", "null")) or list(context.labels)
+    if "labels" not in metadata:
+        raise WeightsError(
+            f"{weights} does not say what its columns stand for: save it with the labels as metadata, "
+            'save_file(tensors, path, {"labels": json.dumps(labels)})'
+        )
+    trained_for = json.loads(metadata["labels"])
     order = column_order(trained_for, context.labels, weights)
+    if "encoders" in metadata and json.loads(metadata["encoders"]) != list(context.inputs):
+        names = ", ".join(json.loads(metadata["encoders"]))
+        raise WeightsError(f"{weights} was trained on the encoders {names}, in this order; the recipe has others")
     own = module.state_dict()
     for name in ("classifier.weight", "classifier.bias"):
         if name in tensors and len(tensors[name]) == len(trained_for):

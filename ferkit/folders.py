@@ -34,6 +34,9 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path | tupl
 def _expand(spelling: str) -> Iterator[Path | tuple[Path, ImageError]]:
     """The files one path names, and what could not be searched."""
     path = Path(spelling)
+    if not spelling:  # Path("") is the working folder
+        yield path, ImageError("unreadable", "an empty path names no file: is a variable unset?")
+        return
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

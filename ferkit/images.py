@@ -50,6 +50,7 @@ _UPRIGHT = {
 _WHITE_OF_MODE = {"I": (255, 65535), "F": (1, 255, 65535)}
 _WHITE_OF_16_BITS = (65535,)
 _CHANNELS = (1, 3, 4)
+ROUNDING = 1e-3  # by which floats may lie outside their range, as resampling leaves them
 
 
 def decode(source: Source, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -226,6 +227,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _from_tensor(tensor: Tensor, color: str, max_pixels: int) -> Pixels:
+    if tensor.is_nested:
+        raise ImageError("not_an_image", "a nested tensor is many: give its pictures one by one")
     if (tensor.ndim == 3 and tensor.shape[0] not in _CHANNELS) or tensor.ndim not in (2, 3):
         hint = ""
         if tensor.ndim == 3 and tensor.shape[2] in _CHANNELS:
@@ -273,15 +276,18 @@ def _to_8_bits(values: np.ndarray, whites: tuple[int, ...], name: str) -> Pixels
     if values.dtype == np.uint8:
         return values
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= whites[-1]):  # so written, NaN fails too
+    if np.isnan(low):
+        raise ImageError("not_an_image", f"{name} holds NaN: replace it")
+    slack = ROUNDING if values.dtype.kind == "f" else 0
+    if low < -slack or high > whites[-1] + slack:
         raise ImageError(
             "not_an_image",
             f"{name} has {values.dtype} values from {low:g} to {high:g}, not in 0..{whites[-1]}: scale them, or "
             "convert to uint8",
         )
-    white = next(white for white in whites if high <= white)
+    white = next(white for white in whites if high <= white + slack)
     if values.dtype.kind == "f":
-        scaled = np.rint(values.astype(np.float32) * (255 / white))
+        scaled = np.rint(values.astype(np.float32) * (255 / white)).clip(0, 255)
     else:
         scaled = (values.astype(np.uint32) * 255 + white // 2) // white
     pixels: Pixels = scaled.astype(np.uint8)

@@ -5,15 +5,18 @@ its file changed in between, the later line counts. A half-written last line, le
 file is locked while a process works on it; the system releases the lock of a process that ended in whatever way.
 """
 
-import fcntl
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ferkit.errors import FerkitError
+
+if sys.platform != "win32":
+    import fcntl
 
 NO_FACE = "no_face"
 _FORMAT = {"ferkit_journal": 1}
@@ -38,7 +41,7 @@ class Record:
     Attributes:
         source: Its path.
         mark: Of its file, when it was read.
-        rows: One flat dict a face; None where a value is unknown.
+        rows: One flat dict a face; None where a value is unknown. Under ``on_no_face: nan`` one without a label.
         error: Kind and message of what went wrong. The kind ``no_face`` is no failure: the picture was read.
     """
 
@@ -46,6 +49,11 @@ class Record:
     mark: Mark | None
     rows: list[dict[str, Any]]
     error: tuple[str, str] | None = None
+
+    @property
+    def faces(self) -> int:
+        """How many faces were scored."""
+        return sum(bool(row.get("label")) for row in self.rows)
 
     @property
     def failed(self) -> bool:
@@ -89,6 +97,8 @@ class Journal:
             raise
 
     def _lock(self) -> None:
+        if sys.platform == "win32":  # no flock: two runs with one OUT are the user's to avoid
+            return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ours = os.path.samestat(os.fstat(self._file), self.path.stat())  # not one that was finished just now
@@ -100,20 +110,21 @@ class Journal:
     def _read(self) -> None:
         with self.path.open("rb") as file:
             for line in file:
+                if not line.endswith(b"\n"):  # half written
+                    break
                 try:
                     self._take(line)
-                except (ValueError, KeyError, TypeError):  # half written; what follows is done again
-                    break
-                self._end += len(line)
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    if self._header is None:
+                        raise FerkitError(f"{self.path} is no journal of this ferkit: move it away") from error
+                self._end += len(line)  # a damaged line is skipped; its input is done again
         os.ftruncate(self._file, self._end)
 
     def _take(self, line: bytes) -> None:
-        if not line.endswith(b"\n"):
-            raise ValueError("a line without its end")
         data = json.loads(line)
         if self._header is None:
             if not isinstance(data, dict) or not data.items() >= _FORMAT.items():
-                raise FerkitError(f"{self.path} is no journal of this ferkit: move it away")
+                raise ValueError("no header")
             self._header = data
         else:
             record = _record(data)
@@ -199,8 +210,17 @@ class Journal:
 
 
 def _record(data: dict[str, Any]) -> Record:
-    seen, error = data["mark"], data["error"]
-    return Record(data["source"], tuple(seen) if seen else None, data["rows"], tuple(error) if error else None)
+    """A line of the journal.
+
+    Raises:
+        ValueError, KeyError, TypeError: If it is not one that was written here.
+    """
+    seen, error, rows, source = data["mark"], data["error"], data["rows"], data["source"]
+    if not all(isinstance(row, dict) and row["source"] == source for row in rows):
+        raise ValueError("rows of another input")
+    if not isinstance(source, str) or not (rows or error):
+        raise ValueError("neither a result nor an error")
+    return Record(source, tuple(seen) if seen else None, rows, tuple(error) if error else None)
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

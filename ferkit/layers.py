@@ -88,19 +88,7 @@ def read_file(path: Path) -> Layer:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([Problem("", f"can't be read: {error}", str(path))], str(path)) from error
-    loader = _Loader(text)
-    loader.lines = {}
-    try:
-        data = loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        message = f"{getattr(error, 'problem', None) or error}".strip().splitlines()[0]
-        if "tag" in message:
-            message += "; a recipe is plain YAML and names registered components only"
-        raise RecipeError([Problem("", message, where)], str(path)) from error
-    finally:
-        loader.dispose()
+    data, lines = _parse(text, path)
     if not isinstance(data, dict):
         raise RecipeError([Problem("", "must be a mapping that starts with `ferkit: 1`", str(path))], str(path))
     layer = Layer(data, {(): Origin(path)})
@@ -110,7 +98,7 @@ def read_file(path: Path) -> Layer:
             message = f"holds more than {MOST} keys, or keys nested deeper than {DEEPEST}: is it a recipe?"
             raise RecipeError([Problem("", message, str(path))], str(path))
         for key, value in mapping.items():
-            line = loader.lines[id(mapping)].get(key)  # none for what a YAML merge key brought
+            line = lines[id(mapping)].get(key)  # none for what a YAML merge key brought
             layer.origins[*keys, key] = Origin(path, line) if line else layer.origin(keys)
             if isinstance(value, dict):
                 remember(value, (*keys, key))
@@ -119,12 +107,37 @@ def read_file(path: Path) -> Layer:
     return layer
 
 
+def _parse(text: str, path: Path) -> tuple[Any, dict[int, dict[str, int]]]:
+    """YAML as plain data, and the lines of its mappings' keys by the mapping's id."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        loader.lines = {}
+        return loader.get_single_data(), loader.lines
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(
+            [Problem("", f"is no recipe: {type(error).__name__}: {error}", str(path))], str(path)
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        message = f"{getattr(error, 'problem', None) or error}".strip().splitlines()[0]
+        if "tag" in message:
+            message += "; a recipe is plain YAML and names registered components only"
+        raise RecipeError([Problem("", message, where)], str(path)) from error
+    finally:
+        if loader:
+            loader.dispose()
+
+
 def from_mapping(mapping: Mapping[str, Any], text: str = "override") -> Layer:
     """A nested mapping, dotted keys allowed, as a layer; ``text`` is the origin that problems name."""
     layer = Layer()
 
     def put(target: dict[str, Any], keys: Keys, key: str, value: Any) -> None:
-        first, _, rest = str(key).partition(".")
+        first, dot, rest = str(key).partition(".")
+        if not first or (dot and not rest):
+            raise RecipeError([Problem(".".join((*keys, str(key))), "write keys as `normalizer.above_yaw`", text)])
         path = (*keys, first)
         layer.origins[path] = Origin(text=text)
         if rest or isinstance(value, Mapping):

@@ -131,8 +131,8 @@ class Pipeline:
 
         An input that can't be read yields a result without faces, whose ``images[0].error`` says why.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         if isinstance(inputs, str | bytes | PathLike):
             raise FerkitError("stream takes many inputs: give a list, or call the pipeline with the one")
         numbered = enumerate(inputs)

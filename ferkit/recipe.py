@@ -119,12 +119,16 @@ def load_recipe(
         ComponentError: If ``source`` names no shipped recipe.
     """
     registry = registry or default_registry()
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise RecipeError([Problem("", f"overrides must be a mapping, not {type(overrides).__name__}", "override")])
     if isinstance(source, Mapping):
         layer, name = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), "recipe"
     else:
         text = str(source)
         run = Path(text) / "recipe.yaml"
-        named = isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not run.is_file())
+        named = not text or (
+            isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not run.is_file())
+        )
         path = registry.recipe(text) if named else Path(text)
         layer, name = read_recipe_file(path, registry.recipe), text
     if overrides:
@@ -141,9 +145,10 @@ class _Validation:
 
     def recipe(self) -> Recipe:
         data = dict(self.layer.data)
-        if isinstance(encoders := data.get("encoders"), dict):
-            data["encoders"] = {name: part for name, part in encoders.items() if part is not None}
-        if data.get("ferkit", 1) != 1:
+        for key in ("encoders", "align", "prompts"):  # a null that removes nothing there is no problem
+            if isinstance(inner := data.get(key), dict):
+                data[key] = {name: value for name, value in inner.items() if value is not None}
+        if data.get("ferkit", 1) != 1 or data.get("ferkit") is True:
             self._add(("ferkit",), f"format {data['ferkit']!r} is unknown: this ferkit reads format 1")
             raise RecipeError(self.problems, self.name)
         framework = self._model(Framework, data, ())
@@ -263,6 +268,8 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
         return f"unknown key{f' (did you mean {close[0]}?)' if close else known}"
     if kind == "missing":
         return "is missing"
+    if kind == "dict_type" and isinstance(item["input"], str) and item["loc"]:
+        return f"must be a mapping: write {name}: {{use: {item['input']}}}"
     given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
     return f"{item['msg'].removeprefix('Value error, ')}{given}"
 

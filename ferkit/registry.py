@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -60,7 +61,7 @@ class PluginFailure:
     @property
     def summary(self) -> str:
         """The cause on one line."""
-        return f"{type(self.cause).__name__}: {self.cause}".splitlines()[0]
+        return f"{type(self.cause).__name__}: {_text(self.cause)}".splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,12 @@ class Registry:
         distribution, version = _owner(point)
         try:
             self.register(point.load(), distribution, version)
-        except (Exception, SystemExit) as error:  # whatever a stranger's plugin raises is a row, not our end
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a stranger's plugin raises, SystemExit too, is a row, not our end
             if strict:
                 raise BrokenPluginError(
-                    f"plugin {point.name} of {distribution} {version} failed to load: {error}"
+                    f"plugin {point.name} of {distribution} {version} failed to load: {_text(error)}"
                 ) from error
             self.failures.append(PluginFailure(distribution, version, point.name, error))
 
@@ -195,7 +198,7 @@ class Registry:
         if elsewhere := [r.qualified for r in self.components(kind) if r.component.name == name]:
             return UnknownComponentError(f"{owner} has no {kind} {name!r}: write {' or '.join(elsewhere)}")
         if home and owner in ("", home):
-            return NotInstalledError(f"the {kind} {name!r} is in {home}, which is not installed: pip install {home}")
+            return NotInstalledError(f"the {kind} {name!r} is in {home}, {_why_not(home)}")
         hint = self._did_you_mean(kind, name)
         broken = "".join(f"; note that {f.distribution} failed to load: {f.summary}" for f in self.failures)
         return UnknownComponentError(f"there is no {kind} {name!r}{hint}: choose {self._choices(kind)}{broken}")
@@ -237,7 +240,7 @@ class Registry:
                     raise BrokenPluginError(
                         f"the recipe {name!r} is in {home}, which is installed but failed to load: {failure.summary}"
                     ) from failure.cause
-            raise NotInstalledError(f"the recipe {name!r} is in {home}, which is not installed: pip install {home}")
+            raise NotInstalledError(f"the recipe {name!r} is in {home}, {_why_not(home)}")
         names = sorted(self.recipes())
         close = difflib.get_close_matches(short, names, n=2)
         hint = f" (did you mean {' or '.join(close)}?)" if close else ""
@@ -261,6 +264,23 @@ def default_registry() -> Registry:
 
 def _owner(point: EntryPoint) -> tuple[str, str]:
     return (_normal(point.dist.name), point.dist.version) if point.dist else (point.name, "0")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a stranger's exception, whose __str__ may raise too
+        return "(its message can't be shown)"
+
+
+def _why_not(distribution: str) -> str:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return f"which is not installed: pip install {distribution}"
+    allowed = os.environ.get("FERKIT_PLUGINS")
+    cause = "not in this registry" if allowed is None else f"left out by FERKIT_PLUGINS={allowed}"
+    return f"which is installed, but {cause}"
 
 
 def _normal(name: str) -> str:

@@ -62,7 +62,7 @@ class Reference:
                 f"{text}: only {' and '.join(FORMATS)} files are loaded; pickled formats (.bin, .pt, .pth, .ckpt) can run "
                 "code when read. Convert with safetensors.torch.save_file(state_dict, 'model.safetensors')"
             )
-        if self.scheme == "pkg" and "/" not in self.location:
+        if self.scheme == "pkg" and not all(self.location.partition("/")):
             raise WeightsError(f"{text}: write pkg://import_package/file")
         if self.scheme == "hf" and not re.fullmatch(r"[^/@]+/[^/@]+/[^@]+@[^@]+", self.location):
             raise WeightsError(f"{text}: write hf://owner/name/file@revision")

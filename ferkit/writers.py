@@ -1,11 +1,12 @@
 """Tables of faces as CSV, JSON lines or Parquet, row by row, in place at once when they are complete."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,14 @@ def write_table(path: Path, rows: Iterable[Row], labels: Sequence[str]) -> None:
 def write_csv(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
     """Write ``names`` and the values of ``rows`` under them."""
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        line = io.StringIO(newline="")
+        # what is quoted depends on the terminator: so named, a carriage return inside a file name is
+        writer = csv.DictWriter(line, names, extrasaction="ignore", lineterminator="\r\n")
+        for row in chain([dict(zip(names, names, strict=True))], rows):
+            writer.writerow(row)
+            file.write(line.getvalue().removesuffix("\r\n") + "\n")
+            line.seek(0)
+            line.truncate()
 
 
 def _write_jsonl(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
@@ -76,6 +82,7 @@ _WRITERS: dict[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside ``path``, which it becomes if all goes well; else it is removed and ``path`` stays."""
+    path = path.resolve()  # a link stays one
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary

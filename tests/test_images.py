@@ -448,7 +448,7 @@ def test_any_pixels_survive_every_way(array):
             "float32 values from 0 to 255, not in 0..1: scale them, or convert to uint8",
         ),
         (np.array([[-0.5, 0.5]]), "float64 values from -0.5 to 0.5, not in 0..1"),
-        (np.full((4, 4), np.nan), "values from nan to nan, not in 0..1"),
+        (np.full((4, 4), np.nan), "holds NaN: replace it"),
         (np.array([[0, np.inf]]), "values from 0 to inf, not in 0..1"),
         (np.array([[-1, 255]]), "int64 values from -1 to 255, not in 0..255"),
         (np.array([[0, 256]]), "int64 values from 0 to 256, not in 0..255"),

@@ -213,6 +213,9 @@ def test_weights_missing_altered_and_garbage(make, linear, tmp_path):
         make(head={"use": "linear", "weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(WeightsError, match="is not the file that was pinned: SHA-256"):
         make(head={"use": "linear", "weights": f"{linear}#sha256={'0' * 64}"})
+    save_file({"classifier.weight": torch.eye(3), "classifier.bias": torch.zeros(3)}, tmp_path / "bare.safetensors")
+    with pytest.raises(WeightsError, match="does not say what its columns stand for"):
+        make(head={"use": "linear", "weights": str(tmp_path / "bare.safetensors")})
     (tmp_path / "garbage.safetensors").write_bytes(b"\x80\x04garbage")
     with pytest.raises(WeightsError, match="is no safetensors file"):
         make(head={"use": "linear", "weights": str(tmp_path / "garbage.safetensors")})
@@ -252,6 +255,78 @@ def test_what_a_component_does_wrong_is_told_with_its_name(registry, monkeypatch
         run("gone")
     with pytest.raises(FerkitError, match=r"can't be imported from no_such:Thing.*Reinstall acme"):
         run("none")
+
+
+def test_what_an_encoder_or_head_promises_is_checked_and_told_of_the_right_one(registry, monkeypatch):
+    class Mute:
+        dim, token_dim = 3, None
+
+        def __init__(self, config, context):
+            pass
+
+        def __call__(self, pixels):
+            return ferkit.EncoderOutput(pixels.mean((2, 3)))
+
+    class Wide(Mute):
+        dim = 4
+
+    class Nan(Mute):
+        def __call__(self, features, faces):
+            return torch.full((len(faces), 3), torch.nan)
+
+    for fake in (Mute, Wide, Nan):
+        monkeypatch.setattr(fakes, fake.__name__, fake, raising=False)
+    logits = frozenset({"logits"})
+    registry.register(
+        plugin(
+            component("encoder", "mute", target="fakes:Mute", provides=logits),
+            component("encoder", "wide", target="fakes:Wide"),
+            component("head", "nan", target="fakes:Nan"),
+        ),
+        "acme",
+        "2.0",
+    )
+
+    def run(**changes):
+        return ferkit.pipeline(recipe(**changes), registry=registry)(solid("red"))
+
+    good = {"use": "colour"}
+    with pytest.raises(StageError, match=r"encoder acme:mute 2.0: it provides logits of the recipe's 3 labels"):
+        run(encoders={"good": good, "bad": {"use": "mute"}})
+    with pytest.raises(StageError, match=r"encoder acme:wide 2.0: pooled has shape \[1, 3\], not \[1, 4\]"):
+        run(encoders={"good": good, "bad": {"use": "wide"}})
+    with pytest.raises(StageError, match=r"head acme:nan 2.0: logits are not finite"):
+        run(head={"use": "nan"})
+    with pytest.raises(StageError, match=r"the box 5 5 5 9 of a face in .* is no rectangle"):
+        run(detector={"use": "boxes", "boxes": [[5, 5, 5, 9]]})
+
+
+def test_features_can_be_learnt_from(make):
+    fer = make()
+    batch = ferkit.ImageBatch((torch.zeros(3, 8, 8, dtype=torch.uint8),), ("black",))
+    views, _ = fer.views(batch, fer.faces(batch))
+    layer = torch.nn.Linear(3, 2)
+    layer(fer.features(views).encoders["colour"].pooled).sum().backward()
+    assert layer.weight.grad is not None
+    views.pixels.add_(0.1)
+
+
+def test_what_comes_before_a_fault_is_streamed(make):
+    fer = make(detector={"use": "boxes", "needs": 15}, on_no_face="raise")
+    results = fer.stream([solid("red"), solid("blue"), solid("red", (5, 5)), solid("red")])
+    assert [next(results)[0].label for _ in range(2)] == ["neutral", "sadness"]
+    with pytest.raises(NoFaceError):
+        next(results)
+
+
+def test_calls_that_can_not_be_meant(make, registry):
+    fer = make()
+    with pytest.raises(FerkitError, match="stream takes many inputs"):
+        next(fer.stream("photo.jpg"))
+    with pytest.raises(FerkitError, match=r"an iterator of inputs goes to stream\(\)"):
+        fer(iter([solid("red")]))
+    with pytest.raises(FerkitError, match="a loaded recipe is complete"):
+        ferkit.pipeline(ferkit.load_recipe(recipe(), registry=registry), {"align.size": 32})
 
 
 def test_devices(make, registry):

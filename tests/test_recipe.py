@@ -1,6 +1,6 @@
 import pytest
 import yaml
-from fakes import component, plugin, recipe
+from fakes import ColourConfig, component, plugin, recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +194,77 @@ def test_digest_ignores_names_and_where_pinned_weights_lie(weighty):
     assert one == digest(head={"use": "weighty", "weights": f"/two/head.safetensors{pin}"}, name="other")
     assert one != digest(head={"use": "weighty", "weights": f"/one/head.safetensors#sha256={'1' * 64}"})
     assert digest() != digest(seed=1)
+
+
+def test_digest_follows_the_order_of_encoders_and_the_owner_of_a_component(registry):
+    def digest(**changes):
+        return load_recipe(recipe(**changes), registry=registry).digest
+
+    a, b = {"use": "colour"}, {"use": "colour", "scale": 3.0}
+    assert digest(encoders={"a": a, "b": b}) != digest(encoders={"b": b, "a": a})
+    assert digest(encoders={"a": a}) == digest(encoders={"a": {"use": "ferkit-fakes:colour"}})
+    registry.register(plugin(component("encoder", "colour", ColourConfig)), "acme")
+
+    def owned(distribution):
+        encoders = {"a": {"use": f"{distribution}:colour"}}
+        return load_recipe(recipe(encoders=encoders, head={"use": "linear"}), registry=registry)
+
+    assert owned("acme").digest != owned("ferkit-fakes").digest
+    assert load_recipe(owned("acme").resolved(), registry=registry).digest == owned("acme").digest
+
+
+class ManyWeights(Config):
+    files: tuple[Weights, ...] = ()
+    named: dict[str, Weights] = {}
+
+
+def test_weights_inside_lists_and_mappings_are_checked_and_resolved(tmp_path, registry):
+    registry.register(plugin(component("head", "many", ManyWeights, "fakes:None")), "acme")
+    head = {"use": "many", "files": ["a.safetensors"], "named": {"b": "sub/b.onnx"}}
+    loaded = load_recipe(write(tmp_path, "r.yaml", recipe(head=head)), registry=registry)
+    assert loaded.head.config.files == (str(tmp_path / "a.safetensors"),)
+    assert loaded.head.config.named == {"b": str(tmp_path / "sub/b.onnx")}
+    found = problems(recipe(head={"use": "many", "files": ["x.bin"], "named": {"b": "hf://a/b/c.onnx@main"}}), registry)
+    assert "pickled formats" in found["head.files"]
+    assert "must be pinned" in found["head.named"]
+
+
+BOMB = "ferkit: 1\na: &a {x: 1, y: 1}\n" + "".join(
+    f"{after}: &{after} {{{', '.join(f'k{i}: *{before}' for i in range(10))}}}\n"
+    for before, after in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "a: " + "[" * 5000 + "]" * 5000,
+        "a: " + "{b: " * 3000 + "1" + "}" * 3000,
+        "seed: " + "9" * 5000,
+        "name: a\0b",
+        "a: &a {b: *a}",
+    ],
+    ids=["aliases", "lists", "mappings", "number", "nul", "itself"],
+)
+def test_hostile_yaml_is_a_problem_and_not_the_end(tmp_path, registry, text):
+    with pytest.raises(RecipeError):
+        load_recipe(write(tmp_path, "bad.yaml", text), registry=registry)
+
+
+def test_yaml_merge_keys_work(tmp_path, registry):
+    text = yaml.safe_dump(recipe(encoders=None))
+    text = text.replace("encoders: null", "encoders:\n  one: &c {use: colour}\n  two: {<<: *c, scale: 2}")
+    assert load_recipe(write(tmp_path, "r.yaml", text), registry=registry).encoders["two"].config.scale == 2
+
+
+def test_odd_overrides_and_sources(registry):
+    assert "overrides must be a mapping, not int" in problems(recipe(), registry, 5)[""]
+    assert "write keys as `normalizer.above_yaw`" in problems(recipe(), registry, {"align.": 1})["align."]
+    assert "write detector: {use: whole-image}" in problems(recipe(), registry, {"detector": "whole-image"})["detector"]
+    assert "must name recipes or their paths, not 5" in problems({"extends": 5}, registry)["extends"]
+    assert load_recipe(recipe(), {"encoders.foo": None, "prompts": None, "align.margin": None}, registry=registry)
+    assert "happy and happiness are one" in problems(recipe(labels=["happy", "happiness"]), registry)["labels"]
 
 
 def test_wiring_is_checked_before_anything_is_built(registry):

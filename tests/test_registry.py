@@ -3,8 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 from fakes import component, install, plugin
+from pydantic import BaseModel, create_model
 
-from ferkit import ComponentError, FerkitError, Registry, hookimpl
+from ferkit import ComponentError, Config, FerkitError, Registry, hookimpl
 from ferkit.errors import (
     AmbiguousNameError,
     BrokenPluginError,
@@ -12,7 +13,7 @@ from ferkit.errors import (
     UnknownComponentError,
     WrongKindError,
 )
-from ferkit.registry import FIRST_PARTY
+from ferkit.registry import FIRST_PARTY, FIRST_PARTY_RECIPES
 
 GOOD = """
 from ferkit import Component, Config, hookimpl
@@ -132,13 +133,45 @@ def test_name_of_another_kind_says_which(registry):
         registry.get("head", "colour")
 
 
-def test_first_party_but_not_installed_gets_the_install_line(registry):
-    with pytest.raises(NotInstalledError, match="pip install ferkit-retinaface"):
-        registry.get("detector", "retinaface")
-    with pytest.raises(
-        NotInstalledError, match="recipe 'default' is in ferkit-nano, which is not installed: pip install"
-    ):
-        registry.recipe("default")
+def test_first_party_but_not_installed_gets_the_install_line(registry, monkeypatch):
+    monkeypatch.setitem(FIRST_PARTY, ("detector", "ours"), "ferkit-ours")
+    monkeypatch.setitem(FIRST_PARTY_RECIPES, "our", "ferkit-ours")
+    with pytest.raises(NotInstalledError, match="is in ferkit-ours, which is not installed: pip install ferkit-ours"):
+        registry.get("detector", "ours")
+    with pytest.raises(NotInstalledError, match="recipe 'our' is in ferkit-ours, which is not installed: pip install"):
+        registry.recipe("our")
+
+
+def test_what_an_allow_list_leaves_out_is_not_called_missing(site, monkeypatch):
+    install(site, "acme-ours", GOOD.format(name="ours"))
+    monkeypatch.setitem(FIRST_PARTY, ("encoder", "ours"), "acme-ours")
+    monkeypatch.setenv("FERKIT_PLUGINS", "other")
+    with pytest.raises(NotInstalledError, match="which is installed, but left out by FERKIT_PLUGINS=other"):
+        Registry.discover().get("encoder", "ours")
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "class E(BaseException):\n    pass\nraise E"])
+def test_a_plugin_can_not_end_the_program(site, code):
+    install(site, "acme-exit", code)
+    assert "acme-exit" in [failure.distribution for failure in Registry.discover().failures]
+
+
+def test_a_failure_whose_message_raises_is_still_a_row(site):
+    install(site, "acme-odd", "class E(Exception):\n    def __str__(self):\n        raise ValueError\nraise E")
+    [failure] = [failure for failure in Registry.discover().failures if failure.distribution == "acme-odd"]
+    assert failure.summary == "E: (its message can't be shown)"
+
+
+def test_a_distribution_can_have_many_entry_points(registry):
+    for name in "abcd":
+        registry.register(plugin(component("encoder", f"multi-{name}")), "acme")
+    owned = [r.component.name for r in registry.components("encoder") if r.distribution == "acme"]
+    assert owned == [f"multi-{name}" for name in "abcd"]
+
+
+def test_the_right_name_under_the_wrong_owner_says_the_owner(registry):
+    with pytest.raises(UnknownComponentError, match="acme has no encoder 'colour': write ferkit-fakes:colour"):
+        registry.get("encoder", "acme:colour")
 
 
 def test_installed_but_broken_gets_the_cause(site, monkeypatch):
@@ -173,6 +206,9 @@ def test_one_distribution_can_not_own_a_name_twice(registry):
         ({"name": "Big Name"}, "may hold lower-case letters"),
         ({"target": "module.Class"}, "must read 'package.module:Class'"),
         ({"needs": frozenset({"landmark:5"})}, "landmark:5 is none of the words"),
+        ({"provides": ["logit"]}, "logit is none of the words"),
+        ({"config": BaseModel}, "derive its config from ferkit.Config"),
+        ({"config": create_model("C", __base__=Config, use=(int, 0))}, "its option 'use' is the framework's"),
     ],
 )
 def test_a_wrong_description_is_refused(change, text):

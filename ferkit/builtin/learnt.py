@@ -77,7 +77,6 @@ def _load(module: nn.Module, weights: str, context: Context) -> None:
         if tensors[name].shape != own[name].shape
     ]
     if problems:
-        raise WeightsError(
-            f"{weights} does not fit this head ({'; '.join(sorted(problems))}): it was trained on other encoders or labels"
-        )
+        named = "" if own.keys() == tensors.keys() else f"; its tensors are {', '.join(sorted(own))}"
+        raise WeightsError(f"{weights} does not fit this head on these encoders: {'; '.join(sorted(problems))}{named}")
     module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -1,6 +1,8 @@
 """The command line. A module is imported when its command runs, heavy ones inside the command's function."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +44,8 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command line: the console script ``ferkit``."""
-    for stream in (sys.stdout, sys.stderr):  # a file name that is no Unicode must not end a run
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a file name that is no Unicode must not end a run
     app(prog_name="ferkit")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ferkit.errors import FerkitError
+from ferkit.errors import FerkitError, NoFaceError, StageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +33,17 @@ class Commands(TyperGroup):
         """Run the command; map errors to exit codes."""
         try:
             return super().invoke(ctx)
+        except (NoFaceError, StageError) as error:  # of a picture or a component at work, not of the command
+            say(f"error: {error}")
+            raise typer.Exit(FAILED) from None
         except FerkitError as error:
             say(f"error: {error}")
             raise typer.Exit(USAGE) from None
+        except BrokenPipeError:
+            raise typer.Exit(FAILED) from None
+        except OSError as error:
+            say(f"error: {error}")
+            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
@@ -103,7 +111,7 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
             raise FerkitError(f"--set {text}: write KEY=VALUE, such as --set align.size=112")
         try:
             overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             raise FerkitError(f"--set {text}: the value is no YAML ({reason}); quote it") from error
     return overrides

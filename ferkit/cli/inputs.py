@@ -14,7 +14,7 @@ def arguments(paths: Iterable[str]) -> Iterator[str]:
         if path != "-":
             yield path
             continue
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read() if sys.stdin else b""
         for item in data.split(b"\0") if b"\0" in data else data.splitlines():
             if item.strip():
                 yield os.fsdecode(item)

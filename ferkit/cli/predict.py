@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ferkit.cli.common import FAILED, Overrides, load, registry, say
+from ferkit.cli.common import FAILED, Overrides, load, say
 from ferkit.cli.copies import Copies
 from ferkit.cli.inputs import arguments, find
 from ferkit.cli.report import Report, print_faces, progress, tally
@@ -57,7 +57,7 @@ def predict(
     is done again if its file has changed, or could not be read before.
     """
     if out is not None:
-        _check_out(out, overwrite)
+        _check_out(out)
     loaded = load(recipe, overrides)
     given = list(arguments(paths))
     inputs = find(given)
@@ -65,7 +65,7 @@ def predict(
     from ferkit.pipelines import pipeline
 
     def job(landmarks: bool) -> _Job:
-        return _Job(pipeline(loaded, device=device, registry=registry()), copies, batch_size, landmarks)
+        return _Job(pipeline(loaded, device=device), copies, batch_size, landmarks)
 
     with _terminated_as_interrupted():
         if out is None:
@@ -77,14 +77,12 @@ def predict(
         raise typer.Exit(FAILED)
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
+def _check_out(out: Path) -> None:
     check_format(out)
     if not out.parent.is_dir():
         raise FerkitError(f"{out}: there is no folder {out.parent}: make it first")
     if out.is_dir():
         raise FerkitError(f"{out} is a folder: name a file")
-    if out.exists() and not overwrite and not _beside(out, "partial.jsonl").exists():
-        raise FerkitError(f"{out} exists: add --overwrite to replace it, or choose another name")
 
 
 def _beside(out: Path, suffix: str) -> Path:
@@ -178,9 +176,11 @@ def _to_file(job: _Job, inputs: Inputs, out: Path, journal: Journal, overwrite: 
     """Write OUT and what stands beside it, by way of the journal."""
     origin = job.pipeline.provenance
     report = Report()
+    if out.exists() and not overwrite and not len(journal):
+        raise FerkitError(f"{out} exists: add --overwrite to replace it, or choose another name")
     try:
         journal.begin({key: origin[key] for key in ("recipe_digest", "distributions", "weights")}, overwrite=overwrite)
-        _append(job, inputs, journal, report)
+        _append(job, inputs, journal, report, overwrite)
         count = _finish(out, inputs, journal, job.pipeline)
     except KeyboardInterrupt:
         if len(journal):
@@ -194,7 +194,7 @@ def _to_file(job: _Job, inputs: Inputs, out: Path, journal: Journal, overwrite: 
     return count
 
 
-def _append(job: _Job, inputs: Inputs, journal: Journal, report: Report) -> None:
+def _append(job: _Job, inputs: Inputs, journal: Journal, report: Report, overwrite: bool) -> None:
     """Journal every input that is not done yet."""
     done = {
         source
@@ -204,7 +204,10 @@ def _append(job: _Job, inputs: Inputs, journal: Journal, report: Report) -> None
     if done:
         say(f"going on with {journal.path}: {len(done)} of {len(inputs)} inputs are done")
     if others := len(journal.sources - inputs.keys()):
-        say(f"{journal.path} has {others} inputs that this command does not name: they are left out")
+        said = f"{journal.path} has {others} inputs that this command does not name"
+        if not overwrite:
+            raise FerkitError(f"{said}: repeat the command it was begun with, or add --overwrite to leave them out")
+        say(f"{said}: they are left out")
     rest = {source: error for source, error in inputs.items() if source not in done}
     for index, record in enumerate(progress(_in_order(rest, job.run(_readable(rest))), len(rest)), 1):
         journal.append(record)

@@ -32,22 +32,26 @@ def check(
     rows = []
     for path, part in loaded.parts().items():
         owner, component = part.registered, part.registered.component
-        rows.append((path, owner.qualified, owner.version, component.licence, *_weights(part)))
+        rows.append((path, owner.qualified, owner.version, component.licence, *_weights(path, part)))
     print_table(("part", "component", "version", "licence", "weights licence", "weights"), rows)
     if use is Use.COMMERCIAL:
         _refuse_non_commercial(loaded)
 
 
-def _weights(part: "Part") -> tuple[str, str]:
-    """Licence and state of a component's weights."""
+def _weights(path: str, part: "Part") -> tuple[str, str]:
+    """Licence and state of the weights of the component at ``path``."""
+    from ferkit.components import weight_fields
     from ferkit.weights import Reference, WeightsStore
 
     component = part.registered.component
     references = [Reference.parse(text) for text in component.weights(part.config)]
     if not references:
-        return component.weights_licence or "-", "-"
-    missing = sum(WeightsStore().locate(reference) is None for reference in references)
-    state = f"{missing} of {len(references)} missing: ferkit weights fetch" if missing else "present"
+        unset = [f"{path}.{field}" for field in weight_fields(type(part.config))]
+        return component.weights_licence or "-", f"not set: {', '.join(unset)}" if unset else "-"
+    missing = [reference for reference in references if WeightsStore().locate(reference) is None]
+    state = f"{len(missing)} of {len(references)} missing" if missing else "present"
+    if any(reference.scheme == "hf" for reference in missing):
+        state += ": ferkit weights fetch"
     return component.weights_licence or "not stated", state
 
 
@@ -82,17 +86,18 @@ def show(
     rows = []
     for path, value in _flat(loaded.resolved()).items():
         keys = tuple(path.split("."))
-        rows.append((path, _text(value), str(loaded.layer.origin(keys)) if path in written else "default"))
+        rows.append((path, _text(value), str(loaded.layer.origin(keys)) if path in written else "-"))
     print_table(("key", "value", "written in"), rows)
 
 
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A recipe.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The recipe to compare it with.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The recipe to compare it with; --set changes this one.")],
+    overrides: Overrides = None,
 ) -> None:
     """Print what differs between two resolved recipes, a line a value."""
-    first, second = (_flat(load(recipe, None).resolved()) for recipe in (a, b))
+    first, second = _flat(load(a, None).resolved()), _flat(load(b, overrides).resolved())
     for path in dict.fromkeys([*first, *second]):
         before, after = (_text(values[path]) if path in values else "absent" for values in (first, second))
         if before != after:

@@ -45,8 +45,8 @@ def tally(count: Counter[str], record: Record) -> None:
     """Add a record to ``count``: pictures read, their faces, those without a face, inputs that failed."""
     count.update(
         images=int(not record.failed),
-        faces=len(record.rows),
-        no_face=int(record.error is not None and not record.failed),
+        faces=record.faces,
+        no_face=int(not record.faces and not record.failed),
         failed=int(record.failed),
     )
 

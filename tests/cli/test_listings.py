@@ -135,7 +135,7 @@ def test_show_origins(cli, tmp_path, write_recipe):
     rows = {row[0]: row[1:] for row in table(cli("recipe", "show", "top.yaml", "--origins", "--set", "seed=7").stdout)}
     assert rows["name"] == ["top", "top.yaml:2"]
     assert rows["head.use"] == ["mlp", "top.yaml:4"]
-    assert rows["head.dropout"] == ["0.0", "default"]  # what base.yaml says is of another component
+    assert rows["head.dropout"] == ["0.0", "-"]  # what base.yaml says is of another component
     assert rows["seed"] == ["7", "override"]
     assert rows["detector.use"][1].startswith("base.yaml:")
 

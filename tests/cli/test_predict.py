@@ -241,7 +241,28 @@ def test_a_component_that_fails_is_an_error_without_traceback(cli, write_recipe,
 
 def test_raise_stops_at_a_picture_without_face(cli, write_recipe, photos):
     recipe = write_recipe(detector=BOXES, on_no_face="raise")
-    assert "error: no face was found in photos/b.png" in cli("predict", "photos", "-r", recipe, code=2).stderr
+    assert "error: no face was found in photos/b.png" in cli("predict", "photos", "-r", recipe, code=1).stderr
+    assert "error: no face was found in" in cli("predict", "photos", "-r", recipe, "--out", "out.csv", code=1).stderr
+    assert "photos/a.jpg" in Path("out.csv.partial.jsonl").read_text()  # what came before it is kept
+
+
+def test_a_carriage_return_in_a_name_is_quoted(cli, write_recipe, photos, tmp_path):
+    odd = photos / 'car\rriage, "q".png'
+    (photos / "a.jpg").rename(odd)
+    cli("predict", odd, "-r", write_recipe(), "--out", "out.csv")
+    assert [row["source"] for row in read_csv(tmp_path / "out.csv")] == [str(odd)]
+
+
+def test_a_linked_result_stays_a_link(cli, write_recipe, photos, tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "out.csv").symlink_to("real.csv")
+    cli("predict", photos, "-r", write_recipe(), "--out", "out.csv", "--overwrite")
+    assert (tmp_path / "out.csv").is_symlink()
+    assert len(read_csv(tmp_path / "real.csv")) == 3
+
+
+def test_an_empty_path_is_not_the_working_folder(cli, write_recipe, photos):
+    assert "an empty path names no file" in cli("predict", "", "-r", write_recipe(), code=1).stderr
 
 
 def test_overwrite_replaces_a_result(cli, write_recipe, photos, tmp_path):

@@ -229,17 +229,38 @@ def test_overwrite_of_a_result_can_be_gone_on_with(cli, begun, tmp_path):
     assert flags(tmp_path)[1] == KEPT
 
 
-def test_inputs_that_are_not_named_any_more_are_left_out_and_told(cli, begun, tmp_path):
-    result = cli("predict", "photos/b.png", "-r", "recipe.yaml", "--out", "out.csv")
-    assert "out.csv.partial.jsonl has 1 inputs that this command does not name: they are left out" in result.stderr
+def test_another_commands_journal_is_not_used_up(cli, begun, tmp_path):
+    other = ("predict", "photos/b.png", "-r", "recipe.yaml", "--out", "out.csv")
+    before = begun.read_bytes()
+    told = cli(*other, code=2).stderr
+    assert "out.csv.partial.jsonl has 1 inputs that this command does not name: repeat the command it was begun" in told
+    assert begun.read_bytes() == before
+    assert "does not name: they are left out" in cli(*other, "--overwrite").stderr
     assert flags(tmp_path) == [KEPT]
 
 
-def test_a_foreign_file_is_left_alone(cli, begun):
-    begun.write_text('{"mine": 1}\n')
+@pytest.mark.parametrize("text", ['{"mine": 1}\n', "my notes\n", "\n[1, 2]\n"])
+def test_a_foreign_file_is_left_alone(cli, begun, text):
+    begun.write_text(text)
     result = cli("predict", "photos", "-r", "recipe.yaml", "--out", "out.csv", code=2)
     assert "out.csv.partial.jsonl is no journal of this ferkit: move it away" in result.stderr
-    assert begun.read_text() == '{"mine": 1}\n'
+    assert begun.read_text() == text
+
+
+@pytest.mark.parametrize("line", ["not json", "5", '{"rows": [{}]}', "[" * 100_000])
+def test_a_damaged_line_is_skipped_and_the_others_stay(cli, begun, tmp_path, line):
+    lines = begun.read_text().splitlines()
+    begun.write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
+    result = cli("predict", "photos", "-r", "recipe.yaml", "--out", "out.csv")
+    assert "going on with out.csv.partial.jsonl: 2 of 3" in result.stderr
+    assert KEPT in flags(tmp_path)
+
+
+def test_a_journal_without_results_does_not_let_a_result_be_replaced(cli, begun, tmp_path):
+    begun.write_text(begun.read_text().splitlines()[0] + "\n")
+    (tmp_path / "out.csv").write_text("precious")
+    assert "out.csv exists" in cli("predict", "photos", "-r", "recipe.yaml", "--out", "out.csv", code=2).stderr
+    assert (tmp_path / "out.csv").read_text() == "precious"
 
 
 def test_a_folder_that_can_not_be_written_is_a_usage_error(cli, write_recipe, photos):

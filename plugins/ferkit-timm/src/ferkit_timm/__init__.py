@@ -1,11 +1,12 @@
 """Any timm model as a ferkit encoder."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from ferkit import Component, Config, Weights, hookimpl
+from ferkit import Component, ComponentError, Config, Weights, hookimpl
 
 
 class TimmConfig(Config):
@@ -29,7 +30,12 @@ def hub_reference(config: TimmConfig) -> str:
     if "." not in name:
         import timm
 
-        name = f"{name}.{timm.get_pretrained_cfg(name).tag}"
+        settings = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+        if settings is None or not settings.tag:
+            close = difflib.get_close_matches(name, timm.list_models(), n=3)
+            hint = f"; near it: {', '.join(close)}" if close else ""
+            raise ComponentError(f"timm {timm.__version__} knows no weights of a model {name!r}{hint}")
+        name = f"{name}.{settings.tag}"
     return f"hf://timm/{name}/model.safetensors@main"
 
 

@@ -1,5 +1,7 @@
 """Encoder ``timm``."""
 
+import difflib
+
 import timm
 import torch
 from timm.models._manipulate import group_with_matcher
@@ -24,12 +26,11 @@ class TimmEncoder:
     """
 
     def __init__(self, config: TimmConfig, context: Context) -> None:
-        known = timm.is_model(config.model.split(".")[0])
-        if not known:
-            close = timm.list_models(f"*{config.model.split('.')[0].split('_')[0]}*")[:5]
-            raise ComponentError(
-                f"timm {timm.__version__} has no model {config.model!r}; near it: {', '.join(close)} …"
-            )
+        name = config.model.split(".")[0]
+        if not timm.is_model(name):
+            close = difflib.get_close_matches(name, timm.list_models(), n=3)
+            hint = f"; near it: {', '.join(close)}" if close else ""
+            raise ComponentError(f"timm {timm.__version__} has no model {config.model!r}{hint}")
         classes = len(config.labels or ())
         extra = {"img_size": config.image_size} if config.image_size and _takes_img_size(config.model) else {}
         model = timm.create_model(config.model, pretrained=False, num_classes=classes, **extra)

@@ -99,7 +99,7 @@ def test_check_prints_licences_and_whether_weights_are_present(cli, weighted, wr
     assert rows == {
         "detector": ["ferkit:whole-image", "0.1.0", "Apache-2.0", "-", "-"],
         "encoders.w": ["ferkit-weighted:weighted", "2.0", "MIT", "CC-BY-NC-4.0", "present"],
-        "head": ["ferkit:linear", "0.1.0", "Apache-2.0", "not stated", "1 of 1 missing: ferkit weights fetch"],
+        "head": ["ferkit:linear", "0.1.0", "Apache-2.0", "not stated", "1 of 1 missing"],
     }
 
 

@@ -30,7 +30,7 @@ Inputs = dict[str, ImageError | None]
 def predict(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATHS…", help="Pictures, folders, patterns; - reads paths from standard input."),
+        typer.Argument(metavar="PATHS", help="Pictures, folders, patterns; - reads paths from standard input."),
     ],
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", metavar="RECIPE", help="A recipe's name, file, or a run's folder.")

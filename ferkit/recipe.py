@@ -240,7 +240,10 @@ class _Validation:
             before = available | encoded if path == "head" else available
             if missing := part.registered.component.needs - before:
                 given = f"what comes before it gives {', '.join(sorted(before)) or 'nothing but boxes'}"
-                self._add((*path.split("."), "use"), f"{part.name!r} needs {', '.join(sorted(missing))}; {given}: choose others")
+                self._add(
+                    (*path.split("."), "use"),
+                    f"{part.name!r} needs {', '.join(sorted(missing))}; {given}: choose others",
+                )
             if path.startswith("encoders."):
                 encoded |= part.provides
             else:

@@ -40,7 +40,7 @@ def predict(
         Path | None, typer.Option(metavar="OUT", help="Write faces to a .csv, .jsonl (with landmarks) or .parquet.")
     ] = None,
     annotate: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a copy of each picture with its faces drawn in.")
+        str | None, typer.Option(metavar="DIR", help="Write a copy of each picture with its faces drawn in.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures held in memory at once.")] = 16,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
@@ -61,7 +61,7 @@ def predict(
     loaded = load(recipe, overrides)
     given = list(arguments(paths))
     inputs = find(given)
-    copies = None if annotate is None else Copies(annotate, given, _readable(inputs))
+    copies = None if annotate is None else Copies(_folder(annotate), given, _readable(inputs))
     from ferkit.pipelines import pipeline
 
     def job(landmarks: bool) -> _Job:
@@ -75,6 +75,12 @@ def predict(
                 count = _to_file(job(landmarks=out.suffix.lower() == ".jsonl"), inputs, out, journal, overwrite)
     if count["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _folder(text: str) -> Path:
+    if not text:  # Path("") is the working folder
+        raise FerkitError("--annotate: an empty path names no folder: is a variable unset?")
+    return Path(text)
 
 
 def _check_out(out: Path) -> None:

@@ -262,6 +262,9 @@ def test_a_linked_result_stays_a_link(cli, write_recipe, photos, tmp_path):
 
 
 def test_an_empty_path_is_not_the_working_folder(cli, write_recipe, photos):
+    assert (
+        "an empty path names no folder" in cli("predict", photos, "--annotate", "", "-r", write_recipe(), code=2).stderr
+    )
     assert "an empty path names no file" in cli("predict", "", "-r", write_recipe(), code=1).stderr
 
 

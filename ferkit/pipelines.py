@@ -1,9 +1,8 @@
 """Pipelines: a recipe's components, built once, and photos passed through them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import isfinite
 from os import PathLike
 from typing import Any, Literal
 
@@ -15,9 +14,9 @@ from ferkit.errors import FerkitError, ImageError, NoFaceError, StageError
 from ferkit.images import decode, source_name
 from ferkit.interfaces import Context
 from ferkit.provenance import provenance
-from ferkit.recipe import Recipe, RecipeSource, load_recipe
+from ferkit.recipe import Part, Recipe, RecipeSource, load_recipe
 from ferkit.registry import Registry
-from ferkit.stages import build, guarded, stage
+from ferkit.stages import build, check_detected, check_posed, check_turned, guarded
 from ferkit.types import Faces, FaceViews, Features, ImageBatch, ImageInfo, Predictions
 from ferkit.views import ViewBuilder
 from ferkit.weights import WeightsStore
@@ -87,11 +86,14 @@ class Pipeline:
     def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
         self.recipe, self.device = recipe, device
         context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
-        detector = guarded(recipe.detector, build(recipe.detector, context), Faces)
+
+        def component(part: Part | None, returns: type, check: Callable[..., None]) -> Callable[..., Any] | None:
+            return guarded(part, build(part, context), returns, check) if part else None
+
+        detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
         self._detector = detector
-        self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces) if recipe.pose else None
-        part = recipe.normalizer
-        turn = guarded(part, build(part, context), Sequence) if part else None
+        self._pose = component(recipe.pose, Faces, check_posed)
+        turn = component(recipe.normalizer, Sequence, check_turned)
         self._views = ViewBuilder(recipe.framework.align, turn, recipe.normalization, detector)
         self._encoders = {
             name: StagedEncoder(part, build(part, context), len(recipe.labels))
@@ -104,7 +106,8 @@ class Pipeline:
                 if (found := encoder.texts(recipe.framework.prompts, recipe.labels))
             }
         inputs = {name: encoder.spec for name, encoder in self._encoders.items()}
-        self._head = guarded(recipe.head, build(recipe.head, replace(context, inputs=inputs)), Tensor)
+        head = build(recipe.head, replace(context, inputs=inputs))
+        self._head = guarded(recipe.head, head, Tensor, self._check_logits)
         self.provenance = provenance(recipe, weights, device)
 
     def __call__(self, inputs: Any, *, color: Color = "rgb") -> Predictions:
@@ -149,10 +152,7 @@ class Pipeline:
     def faces(self, batch: ImageBatch) -> Faces:
         """Faces with pose, in order: the part of a pipeline that looks at whole pictures."""
         with torch.no_grad():
-            faces: Faces = self._detector(batch)
-            with stage(self.recipe.detector):
-                check_faces(faces, batch)
-            return self._with_pose(batch, faces.in_order())
+            return self._with_pose(batch, self._detector(batch).in_order())
 
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
@@ -168,21 +168,17 @@ class Pipeline:
         """Class probabilities ``[N, C]`` on the CPU."""
         with torch.no_grad():
             logits: Tensor = self._head(features, faces)
-            with stage(self.recipe.head):
-                shape = [len(faces), len(self.recipe.labels)]
-                if list(logits.shape) != shape:
-                    raise StageError(f"logits have shape {list(logits.shape)}, not {shape}")
-                if not bool(torch.isfinite(logits).all()):
-                    raise StageError("logits are not finite")
             return logits.float().softmax(-1).cpu()
 
+    def _check_logits(self, logits: Tensor, _features: Features, faces: Faces) -> None:
+        shape = [len(faces), len(self.recipe.labels)]
+        if list(logits.shape) != shape:
+            raise StageError(f"logits have shape {list(logits.shape)}, not {shape}")
+        if not bool(torch.isfinite(logits).all()):
+            raise StageError("logits are not finite")
+
     def _with_pose(self, batch: ImageBatch, faces: Faces) -> Faces:
-        if self._pose is None or self.recipe.pose is None:
-            return faces
-        posed: Faces = self._pose(batch, faces)
-        with stage(self.recipe.pose):
-            if len(posed) != len(faces):
-                raise StageError(f"pose was given {len(faces)} faces and returned {len(posed)}")
+        posed: Faces = self._pose(batch, faces) if self._pose else faces
         return posed
 
     @torch.inference_mode()
@@ -255,17 +251,6 @@ class Pipeline:
             tuple(infos),
             self.provenance,
         )
-
-
-def check_faces(faces: Faces, batch: ImageBatch) -> None:
-    """Raise a StageError for faces that are in no picture, or are no rectangles."""
-    outside = (faces.image_index < 0) | (faces.image_index >= len(batch))
-    if bool(outside.any()):
-        raise StageError(f"a face points to a picture outside the batch of {len(batch)}")
-    for index, (x0, y0, x1, y1) in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
-        if not (isfinite(x0 + y0 + x1 + y1) and x0 < x1 and y0 < y1):
-            box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
-            raise StageError(f"the box {box} of a face in {batch.sources[index]} is no rectangle")
 
 
 def split(predictions: Predictions) -> Iterator[Predictions]:

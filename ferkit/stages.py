@@ -1,13 +1,15 @@
 """What every call of a component goes through, so that what goes wrong inside is told with the component's name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from math import isfinite
 from typing import Any
 
 from ferkit.errors import ComponentError, FerkitError, StageError
 from ferkit.interfaces import PROTOCOLS, Context
 from ferkit.recipe import Part
+from ferkit.types import Faces, Frontal, ImageBatch
 
 
 @contextmanager
@@ -49,14 +51,44 @@ def build(part: Part, context: Context) -> Any:
     return built
 
 
-def guarded(part: Part, component: Callable[..., Any], returns: type) -> Callable[..., Any]:
-    """``component`` as a function whose errors bear its name, and whose result is checked to be of ``returns``."""
+def guarded(part: Part, component: Callable[..., Any], returns: type, check: Callable[..., None]) -> Callable[..., Any]:
+    """``component`` as a function whose errors bear its name.
+
+    What it returns must be of ``returns``, and ``check(value, *arguments)`` may raise a StageError about it.
+    """
 
     def call(*arguments: Any) -> Any:
         with stage(part):
             value = component(*arguments)
             if not isinstance(value, returns):
                 raise StageError(f"returned {type(value).__name__}, not {returns.__name__}; is a `return` missing?")
+            check(value, *arguments)
             return value
 
     return call
+
+
+def check_detected(faces: Faces, batch: ImageBatch) -> None:
+    """Every face is in a picture of the batch, and a rectangle."""
+    outside = (faces.image_index < 0) | (faces.image_index >= len(batch))
+    if bool(outside.any()):
+        raise StageError(f"a face points to a picture outside the batch of {len(batch)}")
+    for index, (x0, y0, x1, y1) in zip(faces.image_index.tolist(), faces.boxes.tolist(), strict=True):
+        if not (isfinite(x0 + y0 + x1 + y1) and x0 < x1 and y0 < y1):
+            box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
+            raise StageError(f"the box {box} of a face in {batch.sources[index]} is no rectangle")
+
+
+def check_posed(posed: Faces, _batch: ImageBatch, faces: Faces) -> None:
+    """Faces come back as many as they were."""
+    if len(posed) != len(faces):
+        raise StageError(f"was given {len(faces)} faces and returned {len(posed)}")
+
+
+def check_turned(turned: Sequence[object], _batch: ImageBatch, faces: Faces) -> None:
+    """One result a face, a Frontal or None."""
+    if len(turned) != len(faces):
+        raise StageError(f"was given {len(faces)} faces and returned {len(turned)} results")
+    for result in turned:
+        if result is not None and not isinstance(result, Frontal):
+            raise StageError(f"returned a {type(result).__name__} for a face, neither a Frontal nor None")

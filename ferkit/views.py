@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ferkit.alignment import align_faces
-from ferkit.errors import StageError
 from ferkit.interfaces import Detector, Normalizer
 from ferkit.recipe_model import Align, Normalization
 from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, Frontal, ImageBatch
@@ -44,8 +43,6 @@ class ViewBuilder:
         indices = torch.nonzero(chosen).flatten().tolist()
         assert self.normalizer is not None
         turned = list(self.normalizer(batch, faces.select(chosen))) if indices else []
-        if len(turned) != len(indices):
-            raise StageError(f"the normalizer returned {len(turned)} results for {len(indices)} faces")
         return dict(zip(indices, self._frontal_views(turned), strict=True))
 
     def _frontal_views(self, turned: Sequence[Frontal | None]) -> list[Tensor | str]:

@@ -86,6 +86,33 @@ def test_a_result_without_landmarks_is_searched_for_its_face(run):
     assert run(Frontal(grown[:, :, :40]), above_yaw=30)[1][1] == ("edit_rejected:no_face",)
 
 
+def test_a_normalizer_that_loses_a_face_is_named(registry, monkeypatch):
+    class Loses:
+        def __init__(self, config, context):
+            pass
+
+        def __call__(self, batch, faces):
+            return self.results
+
+    monkeypatch.setattr(fakes, "Loses", Loses, raising=False)
+    registry.register(plugin(component("normalizer", "loses", target="fakes:Loses")), "acme", "2.0")
+    fer = ferkit.pipeline(
+        recipe(
+            detector={"use": "boxes", "boxes": BOXES},
+            pose={"use": "fixed"},
+            normalizer={"use": "loses", "above_yaw": 30},
+        ),
+        registry=registry,
+    )
+    for results, told in (
+        ([None], "was given 2 faces and returned 1 results"),
+        ([None, "x"], "returned a str for a face"),
+    ):
+        Loses.results = results
+        with pytest.raises(ferkit.StageError, match=f"normalizer acme:loses 2.0: {told}"):
+            fer(Image.new("RGB", (60, 40)))
+
+
 def test_faces_without_pose_are_not_turned_and_say_so(registry):
     fer = ferkit.pipeline(
         recipe(pose={"use": "landmark-pnp"}, normalizer={"use": "red", "above_yaw": 0}), registry=registry

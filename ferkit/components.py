@@ -12,9 +12,16 @@ Kind = Literal["detector", "pose", "normalizer", "encoder", "head", "dataset"]
 KINDS: tuple[str, ...] = get_args(Kind)
 WORDS = frozenset({"landmarks:5", "landmarks:68", "landmarks:mesh", "pose", "tokens", "logits", "text"})
 
-FRAMEWORK_KEYS = {"normalizer": ("above_yaw", "above_pitch", "keep")}
-"""By kind: options beside ``use`` that belong to the framework and survive a change of component."""
-RESERVED = {kind: frozenset({"use", *keys}) for kind, keys in FRAMEWORK_KEYS.items()}
+FRAMEWORK_KEYS = {
+    "normalizer": ("above_yaw", "above_pitch", "keep"),
+    "encoders": ("learnt",),
+    "data": ("split", "validation", "drop_labels"),
+}
+"""By a recipe's key: options beside ``use`` that belong to the framework."""
+SURVIVING = {key: names for key, names in FRAMEWORK_KEYS.items() if key != "encoders"}
+"""Those that stay when the component changes; what an encoder learnt goes with it."""
+_KEYS = {"encoder": "encoders", "dataset": "data"}
+RESERVED = {kind: frozenset({"use", *FRAMEWORK_KEYS.get(_KEYS.get(kind, kind), ())}) for kind in KINDS}
 
 _WEIGHTS = "ferkit-weights"
 Weights = Annotated[str, _WEIGHTS]
@@ -123,7 +130,7 @@ class Component:
             raise FerkitError(
                 f"component {self.name!r}: derive its config from ferkit.Config, which refuses unknown keys"
             )
-        if taken := RESERVED.get(self.kind, frozenset({"use"})) & set(self.config.model_fields):
+        if taken := RESERVED[self.kind] & set(self.config.model_fields):
             raise FerkitError(
                 f"component {self.name!r}: its option {min(taken)!r} is the framework's: call it something else"
             )

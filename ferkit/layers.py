@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ferkit.components import FRAMEWORK_KEYS
+from ferkit.components import SURVIVING
 from ferkit.errors import Problem, RecipeError
 
 Keys = tuple[str, ...]
@@ -160,7 +160,7 @@ def merge(base: Layer, over: Layer) -> Layer:
 
     def inner(low: dict[str, Any], high: dict[str, Any], keys: Keys) -> dict[str, Any]:
         if "use" in low and high.get("use", low["use"]) != low["use"]:
-            kept = FRAMEWORK_KEYS.get(keys[0], ()) if keys else ()
+            kept = SURVIVING.get(keys[0], ()) if keys else ()
             low = {key: value for key, value in low.items() if key in kept}
         merged = dict(low)
         for key, value in high.items():

@@ -1,6 +1,6 @@
 """Pipelines: a recipe's components, built once, and photos passed through them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -9,16 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ferkit.encoding import StagedEncoder, encode
-from ferkit.errors import FerkitError, ImageError, NoFaceError, StageError
+from ferkit.errors import FerkitError, ImageError, NoFaceError
 from ferkit.images import decode, source_name
 from ferkit.interfaces import Context
+from ferkit.preparation import Preparation
 from ferkit.provenance import provenance
-from ferkit.recipe import Part, Recipe, RecipeSource, load_recipe
+from ferkit.recipe import Recipe, RecipeSource, load_recipe
+from ferkit.recognizer import Recognizer
 from ferkit.registry import Registry
-from ferkit.stages import build, check_detected, check_posed, check_turned, guarded
 from ferkit.types import Faces, FaceViews, Features, ImageBatch, ImageInfo, Predictions
-from ferkit.views import ViewBuilder
 from ferkit.weights import WeightsStore
 
 Color = Literal["rgb", "bgr"]
@@ -86,28 +85,8 @@ class Pipeline:
     def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
         self.recipe, self.device = recipe, device
         context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
-
-        def component(part: Part | None, returns: type, check: Callable[..., None]) -> Callable[..., Any] | None:
-            return guarded(part, build(part, context), returns, check) if part else None
-
-        detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
-        self._detector = detector
-        self._pose = component(recipe.pose, Faces, check_posed)
-        turn = component(recipe.normalizer, Sequence, check_turned)
-        self._views = ViewBuilder(recipe.framework.align, turn, recipe.normalization, detector)
-        self._encoders = {
-            name: StagedEncoder(part, build(part, context), len(recipe.labels))
-            for name, part in recipe.encoders.items()
-        }
-        with torch.inference_mode():
-            self._texts = {
-                name: found
-                for name, encoder in self._encoders.items()
-                if (found := encoder.texts(recipe.framework.prompts, recipe.labels))
-            }
-        inputs = {name: encoder.spec for name, encoder in self._encoders.items()}
-        head = build(recipe.head, replace(context, inputs=inputs))
-        self._head = guarded(recipe.head, head, Tensor, self._check_logits)
+        self._preparation = Preparation(recipe, context)
+        self._recognizer = Recognizer(recipe, context)
         self.provenance = provenance(recipe, weights, device)
 
     def __call__(self, inputs: Any, *, color: Color = "rgb") -> Predictions:
@@ -152,34 +131,23 @@ class Pipeline:
     def faces(self, batch: ImageBatch) -> Faces:
         """Faces with pose, in order: the part of a pipeline that looks at whole pictures."""
         with torch.no_grad():
-            return self._with_pose(batch, self._detector(batch).in_order())
+            return self._preparation.faces(batch)
 
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
         with torch.no_grad():
-            return self._views(batch, faces)
+            return self._preparation.views(batch, faces)
 
     def features(self, views: FaceViews) -> Features:
         """What the encoders make of views: the input of heads."""
         with torch.no_grad():
-            return encode(views, self._encoders, self._texts, self.device)
+            return self._recognizer.features(views)
 
     def probabilities(self, features: Features, faces: Faces) -> Tensor:
         """Class probabilities ``[N, C]`` on the CPU."""
         with torch.no_grad():
-            logits: Tensor = self._head(features, faces)
+            logits = self._recognizer.logits(features, faces)
             return logits.float().softmax(-1).cpu()
-
-    def _check_logits(self, logits: Tensor, _features: Features, faces: Faces) -> None:
-        shape = [len(faces), len(self.recipe.labels)]
-        if list(logits.shape) != shape:
-            raise StageError(f"logits have shape {list(logits.shape)}, not {shape}")
-        if not bool(torch.isfinite(logits).all()):
-            raise StageError("logits are not finite")
-
-    def _with_pose(self, batch: ImageBatch, faces: Faces) -> Faces:
-        posed: Faces = self._pose(batch, faces) if self._pose else faces
-        return posed
 
     @torch.inference_mode()
     def _predict(self, inputs: Sequence[_Input]) -> Predictions:
@@ -210,7 +178,7 @@ class Pipeline:
         boxes = [[0.0, 0.0, batch.images[index].shape[2], batch.images[index].shape[1]] for index in empty]
         extra = Faces.of(empty, boxes if policy == "whole_image" else torch.full((len(empty), 4), torch.nan))
         if policy == "whole_image":
-            extra = self._with_pose(batch, extra)
+            extra = self._preparation.with_pose(batch, extra)
         together = Faces.concat([found, extra])
         kinds = [""] * len(found) + [policy] * len(extra)
         order = sorted(range(len(together)), key=lambda index: int(together.image_index[index]))

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ferkit.components import FRAMEWORK_KEYS, map_texts, path_fields, weight_fields, weight_references
 from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
 from ferkit.layers import Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
-from ferkit.recipe_model import Framework, Normalization
+from ferkit.recipe_model import Framework, Normalization, Selection
 from ferkit.registry import Registered, Registry, default_registry
 from ferkit.weights import Reference
 
@@ -25,11 +25,16 @@ RecipeSource = str | PathLike[str] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """A component chosen by a recipe, with its validated configuration."""
+    """A component chosen by a recipe, with its validated configuration.
+
+    Attributes:
+        learnt: Reference to tensors that training put in place of its own, or None.
+    """
 
     registered: Registered
     config: BaseModel
     use: str
+    learnt: str | None = None
 
     @property
     def name(self) -> str:
@@ -41,9 +46,15 @@ class Part:
         """The words it adds."""
         return self.registered.component.provided(self.config)
 
+    @property
+    def weights(self) -> list[str]:
+        """References to all weights it leads to."""
+        return [*self.registered.component.weights(self.config), *([self.learnt] if self.learnt else [])]
+
     def as_dict(self) -> dict[str, Any]:
         """``use`` and every option, defaults included."""
-        return {"use": self.use, **self.config.model_dump(mode="json")}
+        learnt = {"learnt": self.learnt} if self.learnt else {}
+        return {"use": self.use, **self.config.model_dump(mode="json"), **learnt}
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class Recipe:
     encoders: dict[str, Part]
     head: Part
     layer: Layer
+    data: Part | None = None
+    selection: Selection = field(default_factory=Selection)
 
     @property
     def name(self) -> str:
@@ -85,19 +98,22 @@ class Recipe:
             data["normalizer"] = {**self.normalizer.as_dict(), **self.normalization.model_dump(mode="json")}
         data["encoders"] = {name: part.as_dict() for name, part in self.encoders.items()}
         data["head"] = self.head.as_dict()
+        if self.data:
+            data["data"] = {**self.data.as_dict(), **self.selection.model_dump(mode="json", exclude_defaults=True)}
         return data
 
     @property
     def digest(self) -> str:
         """SHA-256 of everything that decides a result: the resolved recipe, pinned weights by their digest alone."""
         data = self.resolved()
-        del data["name"], data["description"]
+        for key in ("name", "description", "data", "training"):
+            data.pop(key, None)
         for path, part in self.parts().items():
             options = data
             for key in path.split("."):
                 options = options[key]
             options["use"] = f"{part.registered.component.kind} {part.registered.qualified}"
-            for name in weight_fields(type(part.config)):
+            for name in [*weight_fields(type(part.config)), *(["learnt"] if part.learnt else [])]:
                 options[name] = map_texts(options[name], lambda text: Reference.parse(text).sha256 or text)
         data["encoders"] = list(data["encoders"].items())  # their order decides the order of features
         text = json.dumps(data, sort_keys=True, ensure_ascii=False)
@@ -155,20 +171,24 @@ class _Validation:
         detector = self._part("detector", ("detector",), data.get("detector"))
         pose = self._part("pose", ("pose",), data.get("pose"))
         normalizer = self._part("normalizer", ("normalizer",), data.get("normalizer"))
-        normalization = self._normalization(data.get("normalizer"))
+        normalization = self._own(Normalization, "normalizer", data.get("normalizer"))
         named = data.get("encoders")
         found = {
             name: self._part("encoder", ("encoders", name), options)
             for name, options in (named.items() if isinstance(named, dict) else ())
         }
         head = self._part("head", ("head",), data.get("head"))
+        dataset = self._part("dataset", ("data",), data.get("data"))
+        selection = self._own(Selection, "data", data.get("data"))
         if framework:
             for label in set(framework.prompts.words) - set(framework.labels):
                 self._add(("prompts", "words", label), f"is none of the labels {', '.join(framework.labels)}")
         encoders = {name: part for name, part in found.items() if part}
-        if self.problems or not (framework and detector and head and normalization):
+        if self.problems or not (framework and detector and head and normalization and selection):
             raise RecipeError(self.problems, self.name)
-        recipe = Recipe(framework, detector, pose, normalizer, normalization, encoders, head, self.layer)
+        recipe = Recipe(
+            framework, detector, pose, normalizer, normalization, encoders, head, self.layer, dataset, selection
+        )
         self._wiring(recipe)
         if self.problems:
             raise RecipeError(self.problems, self.name)
@@ -209,9 +229,9 @@ class _Validation:
         model = registered.component.config
         framework = ("use", *FRAMEWORK_KEYS.get(keys[0], ()))
         own = {key: value for key, value in options.items() if key not in framework}
-        for field in path_fields(model):
-            if field in own:
-                own[field] = map_texts(own[field], partial(_absolute, folder=self.layer.origin((*keys, field)).folder))
+        for option in path_fields(model):
+            if option in own:
+                own[option] = self._resolve((*keys, option), own[option])
         config = self._model(model, own, keys)
         if config is None:
             return None
@@ -219,14 +239,32 @@ class _Validation:
             try:
                 Reference.parse(text).require_pin()
             except FerkitError as error:
-                field = next(name for name in weight_fields(model) if text in json.dumps(own.get(name)))
-                self._add((*keys, field), str(error))
-        return Part(registered, config, name)
+                option = next(name for name in weight_fields(model) if text in json.dumps(own.get(name)))
+                self._add((*keys, option), str(error))
+        return Part(registered, config, name, self._learnt((*keys, "learnt"), options.get("learnt")))
 
-    def _normalization(self, options: Any) -> Normalization | None:
-        own = options if isinstance(options, dict) else {}
-        framework = {key: own[key] for key in FRAMEWORK_KEYS["normalizer"] if key in own}
-        return self._model(Normalization, framework, ("normalizer",))
+    def _resolve(self, keys: Keys, value: Any) -> Any:
+        """The paths in ``value``, relative to the file that holds them."""
+        return map_texts(value, partial(_absolute, folder=self.layer.origin(keys).folder))
+
+    def _learnt(self, keys: Keys, text: Any) -> str | None:
+        """The reference of an encoder's ``learnt`` tensors."""
+        if text is None or keys[0] != "encoders":
+            return None
+        if not isinstance(text, str):
+            self._add(keys, f"must be a reference to a safetensors file, not {text!r}")
+            return None
+        found: str = self._resolve(keys, text)
+        try:
+            Reference.parse(found).require_pin()
+        except FerkitError as error:
+            self._add(keys, str(error))
+        return found
+
+    def _own(self, model: type[Model], key: str, options: Any) -> Model | None:
+        """The framework's keys beside a component's."""
+        given = options if isinstance(options, dict) else {}
+        return self._model(model, {name: given[name] for name in FRAMEWORK_KEYS[key] if name in given}, (key,))
 
     def _choices(self, kind: str) -> str:
         names = sorted({item.component.name for item in self.registry.components(kind)})

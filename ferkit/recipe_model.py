@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from ferkit.components import Config
 from ferkit.labels import SEVEN, canonical
+from ferkit.training.options import Training
 
 
 class Align(Config):
@@ -27,6 +28,16 @@ class Normalization(Config):
     above_yaw: float = Field(default=30, ge=0, le=180, description="turn faces whose |yaw| exceeds this, in degrees")
     above_pitch: float | None = Field(default=None, ge=0, le=90, description="and those whose |pitch| exceeds this")
     keep: Literal["frontal", "both"] = "frontal"
+
+
+class Selection(Config):
+    """The framework's part of ``data``: which samples are learnt from, and which are held out."""
+
+    split: str = Field(default="train", description="the data set's split to learn from")
+    validation: Annotated[float, Field(gt=0, lt=0.9)] | Annotated[str, Field(min_length=1)] = Field(
+        default=0.1, description="share of the subjects of `split` to hold out, or the name of another split"
+    )
+    drop_labels: tuple[str, ...] = Field(default=(), description="labels of the data whose samples are left out")
 
 
 class Prompts(Config):
@@ -72,6 +83,8 @@ class Framework(Config):
     prompts: Prompts = Prompts()
     encoders: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], dict[str, Any]] = Field(min_length=1)
     head: dict[str, Any]
+    data: dict[str, Any] | None = None
+    training: Training | None = None
     on_no_face: OnNoFace = Field(default="skip", description="what a picture without a face becomes")
     low_confidence: float = Field(default=0.5, ge=0, le=1, description="below this a face is flagged low_confidence")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ferkit.recipe_model import Framework, Normalization
+from ferkit.recipe_model import Framework, Normalization, Selection
 from ferkit.registry import Registered, Registry
 
 Schema = dict[str, Any]
@@ -21,10 +21,11 @@ def recipe_schema(registry: Registry) -> Schema:
     definitions: Schema = schema.pop("$defs", {})
     properties: Schema = schema["properties"]
     required: list[str] = schema.pop("required")
-    for kind in ("detector", "pose", "normalizer", "encoder", "head"):
+    for kind in ("detector", "pose", "normalizer", "encoder", "head", "dataset"):
         definitions[kind] = _part(kind, registry, definitions)
     for kind in ("detector", "pose", "normalizer", "head"):
         properties[kind] = {"$ref": f"#/$defs/{kind}"}
+    properties["data"] = {"$ref": "#/$defs/dataset"}
     encoder: Schema = {"additionalProperties": {"$ref": "#/$defs/encoder"}}
     properties["encoders"] = {"type": "object", "minProperties": 1, **encoder}
     names = {"type": "string"}
@@ -67,15 +68,25 @@ def _part(kind: str, registry: Registry, definitions: Schema) -> Schema:
 
 def _component(item: Registered, spellings: list[str], definitions: Schema) -> Schema:
     own = _inlined(item.component.config, definitions, item.qualified)
-    framework = _inlined(Normalization, definitions, "") if item.component.kind == "normalizer" else {}
+    framework = _framework(item.component.kind, definitions)
     use = {"enum": spellings, "description": item.component.summary}
     return {
         **own,
         "title": item.qualified,
         "description": item.component.summary,
-        "properties": {"use": use, **framework.get("properties", {}), **own.get("properties", {})},
+        "properties": {"use": use, **framework, **own.get("properties", {})},
         "required": ["use"],
     }
+
+
+def _framework(kind: str, definitions: Schema) -> Schema:
+    """The framework's keys beside a component's."""
+    if kind == "encoder":
+        return {"learnt": {"type": "string", "description": "safetensors with what training put in place of its own"}}
+    models: dict[str, type[BaseModel]] = {"normalizer": Normalization, "dataset": Selection}
+    model = models.get(kind)
+    properties: Schema = _inlined(model, definitions, "")["properties"] if model else {}
+    return properties
 
 
 def _inlined(model: type[BaseModel], definitions: Schema, owner: str) -> Schema:

@@ -44,7 +44,7 @@ def _weights(path: str, part: "Part") -> tuple[str, str]:
     from ferkit.weights import Reference, WeightsStore
 
     component = part.registered.component
-    references = [Reference.parse(text) for text in component.weights(part.config)]
+    references = [Reference.parse(text) for text in part.weights]
     if not references:
         unset = [f"{path}.{field}" for field in weight_fields(type(part.config))]
         return component.weights_licence or "-", f"not set: {', '.join(unset)}" if unset else "-"

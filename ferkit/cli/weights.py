@@ -30,7 +30,7 @@ def _files(recipe: str, overrides: list[str] | None) -> list[_File]:
     files: dict[str, _File] = {}
     for part in load(recipe, overrides).parts().values():
         component = part.registered.component
-        for text in component.weights(part.config):
+        for text in part.weights:
             files.setdefault(text, _File(text, Reference.parse(text), component.weights_licence or "not stated"))
     if not files:
         say(f"{recipe} loads no weights")

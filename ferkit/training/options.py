@@ -1,0 +1,123 @@
+"""What ``training:`` in a recipe may say. Light to import: recipes are validated without torch."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ferkit.components import Config
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Lora(Config):
+    """Low-rank adapters (Hu et al. 2022) instead of the weights themselves; they are merged when the run is written."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field(
+        default=(), description="names of the layers, as peft takes them; unset: all linear"
+    )
+
+
+class Learn(Config):
+    """What of one encoder learns."""
+
+    stages: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        default=0, description="its last n stages, or all of them"
+    )
+    lora: Lora | None = None
+    text: bool = Field(default=False, description="its text tower too; class texts are encoded again at each step")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Learn":
+        if self.lora and self.stages:
+            raise ValueError("stages and lora are two ways to learn: choose one")
+        return self
+
+
+def _short(value: Any) -> Any:
+    """``2``, ``all`` and ``lora`` stand for ``{stages: 2}``, ``{stages: all}`` and ``{lora: {}}``."""
+    if value == "lora":
+        return {"lora": {}}
+    return {"stages": value} if isinstance(value, int | str) else value
+
+
+class Objectives(Config):
+    """Weights of what is minimized."""
+
+    cross_entropy: Weight = 1.0
+    image_text: Weight = Field(default=0, description="cross-entropy of pooled image features against class texts")
+    contrastive: Weight = Field(default=0, description="symmetric, between pictures and their captions")
+    distillation: Weight = Field(default=0, description="to the probabilities of `teacher` (Hinton et al. 2015)")
+
+
+class Augment(Config):
+    """Random changes of views, by torchvision; every view of a face is changed in the same way."""
+
+    flip: Share = Field(default=0.5, description="chance of mirroring; yaw and roll change sign with it")
+    rotate: float = Field(default=10, ge=0, le=180, description="degrees either way")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.1, description="share by which size varies either way")
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="in units of the side, either way")
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    saturation: Share = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    grey: Share = Field(default=0.0, description="chance of losing colour")
+    blur: Share = Field(default=0.0, description="chance of blur, sigma up to 2 % of the side")
+    low_resolution: Share = Field(default=0.0, description="chance of losing resolution, down to a third")
+    erase: Share = Field(default=0.0, description="chance of a hole of 2 to 20 % of the area")
+    mixup: float = Field(default=0.0, ge=0, le=10, description="alpha of Zhang et al. 2018; 0: none")
+
+
+class Training(Config):
+    """How a recipe is trained."""
+
+    learn: Literal["head", "all"] | dict[str, Annotated[Learn, BeforeValidator(_short)]] = Field(
+        default="head", description="head; all; or by encoder: last n stages, all, lora (the head learns in any case)"
+    )
+    objectives: Objectives = Objectives()
+    teacher: str | None = Field(default=None, description="recipe or run whose probabilities are distilled")
+    temperature: float = Field(default=2.0, gt=0, description="of the distillation")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    soft_labels: bool = Field(default=False, description="learn from the shares of votes where the data has them")
+    sampling: Literal["natural", "balanced"] = Field(default="natural", description="balanced: every class as often")
+    augment: Augment = Augment()
+    draws: int = Field(
+        default=0,
+        ge=0,
+        description="augmented versions of a face: 0 is a new one each epoch, and none "
+        "where nothing but the head learns",
+    )
+    cache_features: bool = Field(default=True, description="with frozen encoders, compute features once")
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    batch_size: int = Field(default=64, ge=1, description="faces a step, over all processes")
+    accumulate: int = Field(default=1, ge=1, description="parts in which a batch is computed, to save memory")
+    lr: float = Field(default=1e-3, gt=0, description="of the head, at its peak")
+    encoder_lr: float | None = Field(default=None, gt=0, description="of the encoders' last stages; unset: lr")
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of the rate from a stage to the one before")
+    weight_decay: float = Field(default=0.05, ge=0, description="of matrices and kernels only")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="share of all steps")
+    clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="decay of a moving average of the weights, which is then what is kept"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    monitor: Literal["uar", "accuracy", "macro_f1", "loss"] = Field(default="uar", description="decides what is best")
+    patience: int | None = Field(default=None, ge=1, description="epochs without a better one before it stops")
+    keep: Literal["best", "last"] = "best"
+    workers: int = Field(default=0, ge=0, description="processes that augment")
+    checkpoint_minutes: float = Field(default=5, gt=0, description="between checkpoints within an epoch")
+    trackers: tuple[str, ...] = Field(default=(), description="accelerate's, by name: tensorboard, wandb, …")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Training":
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} can't be computed in {self.accumulate} equal parts")
+        if self.objectives.distillation and not self.teacher:
+            raise ValueError("objectives.distillation needs a `teacher`: a recipe or a run")
+        if not any(self.objectives.model_dump().values()):
+            raise ValueError("objectives: all weights are 0, nothing would be learnt")
+        return self

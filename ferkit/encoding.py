@@ -22,11 +22,12 @@ class StagedEncoder:
     """An encoder of a recipe, whose output is held to what its component promises.
 
     Attributes:
+        encoder: The encoder itself.
         spec: What heads may expect of it.
     """
 
     def __init__(self, part: Part, encoder: Encoder, classes: int) -> None:
-        self._part, self._encoder, self._classes = part, encoder, classes
+        self._part, self.encoder, self._classes = part, encoder, classes
         words = part.provides
         self.spec = FeatureSpec(encoder.dim, encoder.token_dim, logits="logits" in words, text="text" in words)
 
@@ -38,16 +39,21 @@ class StagedEncoder:
         """
         with stage(self._part):
             chunks = torch.split(pixels, chunk_sizes(len(pixels)))
-            return EncoderOutput.concat([self._checked(self._encoder(chunk), len(chunk)) for chunk in chunks])
+            return EncoderOutput.concat([self._checked(self.encoder(chunk), len(chunk)) for chunk in chunks])
+
+    def whole(self, pixels: Tensor) -> EncoderOutput:
+        """The output for views ``[M, 3, S, S]`` in one go: while it learns, batch norms look at all of them."""
+        with stage(self._part):
+            return self._checked(self.encoder(pixels), len(pixels))
 
     def texts(self, prompts: Prompts, labels: tuple[str, ...]) -> tuple[Tensor, float] | None:
         """Class texts ``[C, D]`` and their scale, where the encoder reads."""
         if not self.spec.text:
             return None
         with stage(self._part):
-            if not isinstance(self._encoder, TextEncoder):
+            if not isinstance(self.encoder, TextEncoder):
                 raise StageError("it provides text, but has no encode_text and logit_scale")
-            return class_texts(self._encoder, prompts, labels), self._encoder.logit_scale
+            return class_texts(self.encoder, prompts, labels), self.encoder.logit_scale
 
     def _checked(self, output: EncoderOutput, count: int) -> EncoderOutput:
         if not isinstance(output, EncoderOutput):

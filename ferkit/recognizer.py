@@ -1,6 +1,5 @@
 """From views to logits: the encoders, their class texts and the head of a recipe, built once."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from ferkit.encoding import StagedEncoder, encode
 from ferkit.errors import StageError, WeightsError
 from ferkit.interfaces import Context, Encoder, Trainable
-from ferkit.recipe import Part, Recipe
+from ferkit.recipe import Recipe
 from ferkit.stages import build, guarded, stage
 from ferkit.types import Faces, FaceViews, Features
 
@@ -24,16 +23,21 @@ class Recognizer:
     Attributes:
         encoders: By their names in the recipe.
         head: As it was built.
+        overlaid: By encoder, the names of the tensors that its recipe's ``learnt`` put in place.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
         self._labels, self._prompts = recipe.labels, recipe.framework.prompts
         self._device, self._training = context.device, context.training
-        self.encoders = {
-            name: StagedEncoder(part, _encoder(part, context), len(recipe.labels))
-            for name, part in recipe.encoders.items()
-        }
-        self._texts: Mapping[str, tuple[Tensor, float]] = {}
+        self.overlaid: dict[str, tuple[str, ...]] = {}
+        self.encoders: dict[str, StagedEncoder] = {}
+        for name, part in recipe.encoders.items():
+            encoder: Encoder = build(part, context)
+            if part.learnt:
+                with stage(part):
+                    self.overlaid[name] = _overlay(encoder, part.learnt, context)
+            self.encoders[name] = StagedEncoder(part, encoder, len(recipe.labels))
+        self._texts: dict[str, tuple[Tensor, float]] = {}
         self.refresh_texts()
         inputs = {name: encoder.spec for name, encoder in self.encoders.items()}
         self.head = build(recipe.head, replace(context, inputs=inputs))
@@ -48,9 +52,14 @@ class Recognizer:
         """Class texts ``[C, D]`` of an encoder and their scale, where it reads."""
         return self.encoders[encoder].texts(self._prompts, self._labels)
 
-    def features(self, views: FaceViews, texts: Mapping[str, tuple[Tensor, float]] | None = None) -> Features:
-        """What the encoders make of views; ``texts`` stand in for class texts encoded before."""
-        return encode(views, self.encoders, {**self._texts, **(texts or {})}, self._device)
+    def class_texts(self, encoder: str, again: bool = False) -> tuple[Tensor | None, float | None]:
+        """Class texts and scale of an encoder, None where it does not read; ``again`` where its text tower learns."""
+        found = self.texts(encoder) if again else self._texts.get(encoder)
+        return found or (None, None)
+
+    def features(self, views: FaceViews) -> Features:
+        """What the encoders make of views."""
+        return encode(views, self.encoders, self._texts, self._device)
 
     def logits(self, features: Features, faces: Faces) -> Tensor:
         """Logits ``[N, C]``, held to their shape."""
@@ -65,19 +74,10 @@ class Recognizer:
             raise StageError("logits are not finite")
 
 
-def _encoder(part: Part, context: Context) -> Encoder:
-    """An encoder with what it learnt."""
-    encoder: Encoder = build(part, context)
-    if part.learnt:
-        with stage(part):
-            if not isinstance(encoder, Trainable):
-                raise StageError("it can't learn, so `learnt` means nothing to it: remove that key")
-            _overlay(encoder, part.learnt, context)
-    return encoder
-
-
-def _overlay(encoder: Trainable, reference: str, context: Context) -> None:
-    """Put learnt tensors in place of an encoder's own."""
+def _overlay(encoder: Encoder, reference: str, context: Context) -> tuple[str, ...]:
+    """Put learnt tensors in place of an encoder's own; their names."""
+    if not isinstance(encoder, Trainable):
+        raise StageError("it can't learn, so `learnt` means nothing to it: remove that key")
     tensors, _ = context.weights.load(reference)
     own = encoder.module.state_dict()
     unknown = sorted(tensors.keys() - own.keys())
@@ -88,3 +88,4 @@ def _overlay(encoder: Trainable, reference: str, context: Context) -> None:
             f"{reference} was learnt by another encoder: {named} {'is unknown' if unknown else 'differs'}"
         )
     encoder.module.load_state_dict(tensors, strict=False)
+    return tuple(tensors)

@@ -14,7 +14,7 @@ class Lora(Config):
     """Low-rank adapters (Hu et al. 2022) instead of the weights themselves; they are merged when the run is written."""
 
     rank: int = Field(default=8, ge=1)
-    alpha: float = Field(default=16, gt=0, description="the update is scaled by alpha / rank")
+    alpha: int = Field(default=16, ge=1, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = Field(
         default=(), description="names of the layers, as peft takes them; unset: all linear"

@@ -1,0 +1,68 @@
+"""What was computed before, as safetensors files in one folder, each named by the digest of all that decides it."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """``FERKIT_CACHE``, or the platform's user cache folder."""
+    if folder := os.environ.get("FERKIT_CACHE"):
+        return Path(folder)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ferkit", appauthor=False))
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Cache:
+    """Tensors by room and key.
+
+    Args:
+        folder: Where it lies; by default :func:`cache_folder`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def load(self, room: str, key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Tensors, mapped from disk rather than read, and metadata; None where there are none, or they are damaged."""
+        path = self._path(room, key)
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            with suppress(OSError):
+                path.unlink()
+            return None
+
+    def save(self, room: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Write an entry whole or not at all."""
+        path = self._path(room, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, name, dict(metadata))
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _path(self, room: str, key: str) -> Path:
+        return self.folder / room / key[:2] / f"{key}.safetensors"

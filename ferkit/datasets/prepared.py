@@ -1,0 +1,232 @@
+"""Samples as views: what training and evaluation start from, computed once and kept in the cache."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+import ferkit
+from ferkit.cache import Cache, digest
+from ferkit.datasets.shards import Shards
+from ferkit.errors import FerkitError, ImageError
+from ferkit.images import decode
+from ferkit.interfaces import Context, Sample
+from ferkit.preparation import Preparation
+from ferkit.recipe import Recipe
+from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch
+from ferkit.weights import sha256
+
+SHARD, BATCH = 256, 16  # samples a cache entry; pictures held at once
+OVERLAP = 0.4  # intersection over union from which a detected face is the annotated one
+ROOM = "views"
+NAMES = (ALIGNED, FRONTAL)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Views of N samples' faces.
+
+    Attributes:
+        samples: The samples.
+        faces: One face a sample, with pose; NaN where none was found.
+        found: bool ``[N]``: whether the sample's face was found.
+        errors: Why a picture could not be read, by the sample's id.
+        keys: Of every :data:`SHARD` samples, the digest of what decides their views.
+        shards: Their views.
+    """
+
+    samples: tuple[Sample, ...]
+    faces: Faces
+    found: Tensor
+    errors: dict[str, str]
+    keys: tuple[str, ...]
+    shards: Shards
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def views(self, index: Sequence[int]) -> FaceViews:
+        """Views of the samples at ``index``; ``face_index`` counts along ``index``. A face not found has none."""
+        rows = self.shards.rows
+        return FaceViews(
+            rows(index, "pixels").float().div(255),
+            self.shards.owners(index),
+            tuple(NAMES[kind] for kind in rows(index, "view").tolist()),
+            rows(index, "failed"),
+        )
+
+
+def prepare(
+    samples: Sequence[Sample],
+    is_crop: bool,
+    recipe: Recipe,
+    context: Context,
+    cache: Cache,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Prepared:
+    """Pass samples through detector, pose, alignment and normalizer, or take what the cache holds of that.
+
+    A cropped picture is its face, no detector is asked. In a scene, the face that the recipe's detector finds is the
+    annotated one from an overlap (IoU) of 0.4; without an annotated box the largest face is taken.
+
+    Args:
+        samples: What to prepare.
+        is_crop: Whether their pictures are cropped to the face.
+        recipe: Names the components.
+        context: Where they are built, if anything is left to do.
+        cache: Where views are kept, a shard at a time: an interrupted run goes on from there.
+        advance: Told the number of samples after every shard.
+    """
+    pieces, keys, errors = [], [], {}
+    view_digest = _digest(recipe, context, is_crop)
+    preparation: Preparation | None = None
+    for start in range(0, len(samples), SHARD):
+        chunk = samples[start : start + SHARD]
+        key = digest([view_digest, [_fingerprint(sample) for sample in chunk]])
+        entry = cache.load(ROOM, key)
+        if entry is None:
+            preparation = preparation or Preparation(recipe, context)
+            with torch.no_grad():
+                entry = _shard(chunk, is_crop, preparation)
+            cache.save(ROOM, key, *entry)
+        pieces.append(entry[0])
+        keys.append(key)
+        errors.update({chunk[int(index)].id: text for index, text in json.loads(entry[1]["errors"]).items()})
+        advance(len(chunk))
+    if not pieces:
+        raise FerkitError("there is no sample to prepare")
+    shards = Shards(pieces)
+    column = shards.column
+    faces = Faces.of(
+        range(len(samples)),
+        column("boxes"),
+        scores=column("scores"),
+        pose=column("pose"),
+        pose_score=column("pose_score"),
+        is_crop=torch.full((len(samples),), is_crop),
+    )
+    return Prepared(tuple(samples), faces, column("count") > 0, errors, tuple(keys), shards)
+
+
+def _digest(recipe: Recipe, context: Context, is_crop: bool) -> str:
+    """Of everything but the samples that decides views."""
+    framework = recipe.framework
+    parts = [part for part in (recipe.detector, recipe.pose, recipe.normalizer) if part]
+    return digest(
+        {
+            "ferkit": ferkit.__version__,
+            "components": [
+                [
+                    part.registered.qualified,
+                    part.registered.version,
+                    part.config.model_dump(mode="json"),
+                    [sha256(context.weights.path(text, pinned=False)) for text in part.weights],
+                ]
+                for part in parts
+            ],
+            "align": framework.align.model_dump(mode="json"),
+            "normalization": recipe.normalization.model_dump(mode="json") if recipe.normalizer else None,
+            "seed": framework.seed,
+            "is_crop": is_crop,
+        }
+    )
+
+
+def _fingerprint(sample: Sample) -> list[object]:
+    """What of a sample decides its views: the picture's content and the annotations."""
+    if sample.image is not None:
+        content = hashlib.sha256(sample.image).hexdigest()
+    else:
+        try:
+            content = sha256(Path(sample.source))
+        except OSError as error:
+            content = f"unreadable: {error}"
+    return [content, sample.box, sample.landmarks, sample.pose]
+
+
+def _shard(
+    samples: Sequence[Sample], is_crop: bool, preparation: Preparation
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of some samples' views."""
+    errors: dict[int, str] = {}
+    columns: dict[str, list[Tensor]] = {}
+    for start in range(0, len(samples), BATCH):
+        readable: list[tuple[int, Tensor]] = []
+        for index in range(start, min(start + BATCH, len(samples))):
+            sample = samples[index]
+            try:
+                readable.append((index, decode(sample.picture)))
+            except ImageError as error:
+                errors[index] = str(error)
+        for name, values in _rows(
+            samples, readable, range(start, min(start + BATCH, len(samples))), is_crop, preparation
+        ):
+            columns.setdefault(name, []).append(values)
+    tensors = {name: torch.cat(values) for name, values in columns.items()}
+    return tensors, {"errors": json.dumps(errors)}
+
+
+def _rows(
+    samples: Sequence[Sample],
+    readable: Sequence[tuple[int, Tensor]],
+    span: range,
+    is_crop: bool,
+    preparation: Preparation,
+) -> Iterator[tuple[str, Tensor]]:
+    """Columns of one batch: a row a sample of ``span``, and a row a view."""
+    given = tuple(_annotated(samples[index], image, is_crop) for index, image in readable)
+    batch = ImageBatch(
+        tuple(image for _, image in readable), tuple(samples[index].source for index, _ in readable), given
+    )
+    if not readable:
+        faces = Faces.none()
+    elif is_crop:
+        faces = preparation.with_pose(
+            batch, Faces.concat([replace(f, image_index=f.image_index + i) for i, f in enumerate(given)])
+        )
+    else:
+        faces = _matched(preparation.faces(batch), [samples[index].box for index, _ in readable])
+    views, _ = preparation.views(batch, faces)
+    place = torch.tensor([readable[int(image)][0] - span.start for image in faces.image_index], dtype=torch.int64)
+
+    def scattered(values: Tensor) -> Tensor:
+        out = torch.full((len(span), *values.shape[1:]), torch.nan)
+        out[place] = values
+        return out
+
+    yield "boxes", scattered(faces.boxes)
+    yield "scores", scattered(faces.scores)
+    yield "pose", scattered(faces.pose)
+    yield "pose_score", scattered(faces.pose_score)
+    yield "count", torch.bincount(place[views.face_index], minlength=len(span))
+    yield "pixels", views.pixels.mul(255).round().to(torch.uint8)
+    yield "view", torch.tensor([NAMES.index(name) for name in views.view], dtype=torch.uint8)
+    yield "failed", views.failed
+
+
+def _annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
+    """What the data set knows of a picture's face; none where it is a scene without a box."""
+    height, width = image.shape[1:]
+    box = (0.0, 0.0, float(width), float(height)) if is_crop else sample.box
+    if box is None:
+        return Faces.none()
+    landmarks = {scheme: torch.as_tensor(points)[None] for scheme, points in (sample.landmarks or {}).items()}
+    pose = torch.tensor([sample.pose]) if sample.pose else None
+    return Faces.of([0], [box], landmarks=landmarks, pose=pose, is_crop=is_crop)
+
+
+def _matched(faces: Faces, boxes: Sequence[tuple[float, float, float, float] | None]) -> Faces:
+    """At most one face a picture: the annotated one, or the largest where there is no annotation."""
+    chosen = []
+    for image, box in enumerate(boxes):
+        own = torch.nonzero(faces.image_index == image).flatten()
+        if len(own) and box is not None:
+            overlap = box_iou(faces.boxes[own], torch.tensor([box])).flatten()
+            own = own[overlap.argmax()[None]] if float(overlap.max()) >= OVERLAP else own[:0]
+        chosen.append(own[:1])
+    return faces.select(torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.int64))

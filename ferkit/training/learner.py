@@ -1,0 +1,226 @@
+"""What learns: a recipe's encoders and head as one module, which of its parameters move, and at what rate."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ferkit.errors import FerkitError
+from ferkit.interfaces import Context, Encoder, TextEncoder, Trainable
+from ferkit.recipe import Recipe
+from ferkit.recognizer import Recognizer
+from ferkit.training.objectives import BatchTargets, Objective
+from ferkit.training.options import Learn, Lora, Training
+from ferkit.training.source import Batch
+from ferkit.types import EncoderFeatures, FaceViews, Features
+
+HEAD = "head"
+
+
+class Learner(nn.Module):
+    """Encoders, head and objective, with gradients where ``training.learn`` says so.
+
+    Args:
+        recipe: What is trained.
+        context: With ``training`` set.
+        class_weights: float32 ``[C]`` for the cross-entropy.
+
+    Raises:
+        FerkitError: If what is to learn can't, or nothing would.
+    """
+
+    def __init__(self, recipe: Recipe, context: Context, class_weights: Tensor) -> None:
+        super().__init__()
+        training = recipe.framework.training or Training()
+        self._objective = Objective(training, class_weights.to(context.device))
+        self._device = context.device
+        self.recognizer = Recognizer(recipe, context)
+        self.learns = _learns(training, recipe)
+        encoders = {name: staged.encoder for name, staged in self.recognizer.encoders.items()}
+        self.parts = nn.ModuleDict(
+            {name: encoder.module for name, encoder in encoders.items() if isinstance(encoder, Trainable)}
+        )
+        head = self.recognizer.head
+        self._head = head if isinstance(head, Trainable) else None
+        if self._head:
+            self.head = self._head.module
+        self.requires_grad_(False)
+        self._rates: list[tuple[float, list[nn.Parameter]]] = []
+        for name, learn in self.learns.items():
+            self._open(name, learn, encoders[name], training)
+        if self._head:
+            self._allow(training.lr, list(self._head.module.parameters()))
+        if not self._rates:
+            raise FerkitError(
+                f"nothing would learn: the head {recipe.head.name} has no parameters; name encoders in training.learn, "
+                "or choose another head"
+            )
+        wanted = training.objectives
+        self.scale = self._scale() if wanted.image_text or wanted.contrastive else None
+        if self.scale is not None:
+            self._allow(training.lr, [self.scale])
+
+    @property
+    def frozen(self) -> bool:
+        """Whether every encoder stays as it is, so that features can be computed once."""
+        return not self.learns
+
+    def _open(self, name: str, learn: Learn, encoder: Encoder, training: Training) -> None:
+        """Let an encoder's last stages learn, or adapters in it; and its text tower."""
+        if not isinstance(encoder, Trainable):
+            raise FerkitError(f"encoders.{name} can't learn: it names no parameters; take it out of training.learn")
+        rate = training.encoder_lr or training.lr
+        stages = encoder.stages()
+        if learn.lora:
+            _adapt(encoder.module, learn.lora, name)
+            adapters = [p for key, p in encoder.module.named_parameters() if "lora_" in key]
+            self._allow(rate, adapters)
+        else:
+            last = stages if learn.stages == "all" else stages[len(stages) - learn.stages :]
+            if learn.stages != "all" and learn.stages > len(stages):
+                raise FerkitError(f"encoders.{name} has {len(stages)} stages, training.learn asks for {learn.stages}")
+            for depth, stage in enumerate(reversed(last)):
+                self._allow(rate * training.layer_decay**depth, stage)
+        if learn.text:
+            towers = getattr(encoder, "text_stages", None)
+            if towers is None:
+                raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
+            for depth, stage in enumerate(reversed(towers())):
+                self._allow(rate * training.layer_decay**depth, stage)
+
+    def _allow(self, rate: float, parameters: list[nn.Parameter]) -> None:
+        fresh = [p for p in parameters if p.is_floating_point() and not p.requires_grad]
+        for parameter in fresh:
+            parameter.requires_grad_(True)
+        if fresh:
+            self._rates.append((rate, fresh))
+
+    def _scale(self) -> nn.Parameter:
+        """The logarithm of the temperature's inverse that the image-text objectives learn."""
+        scales = [found[1] for name in self.recognizer.encoders if (found := self.recognizer.texts(name))]
+        if not scales:
+            raise FerkitError("image_text and contrastive objectives need an encoder with text: set its option text")
+        if self.frozen:
+            raise FerkitError("image_text and contrastive objectives change encoders, and none is in training.learn")
+        return nn.Parameter(torch.tensor(scales[0]).log())
+
+    def groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """Parameter groups for an optimizer; weight decay acts on matrices and kernels only."""
+        groups = []
+        for rate, parameters in self._rates:
+            for decays in (True, False):
+                chosen = [p for p in parameters if (p.ndim > 1) is decays]
+                if chosen:
+                    decay = weight_decay if decays else 0.0
+                    groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
+        return groups
+
+    def mode(self, learning: bool) -> None:
+        """Put what learns into training mode, for dropout and batch norms; the rest stays as for prediction."""
+        self.eval()
+        if learning:
+            for name in self.learns:
+                self.parts[name].train()
+            if self._head:
+                self._head.module.train()
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What moves in training, by name: parameters, and buffers of the modules in training mode."""
+        moving = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        inside = (*(f"parts.{name}." for name, learn in self.learns.items() if not learn.lora), "head.")
+        moving |= {name for name, _ in self.named_buffers() if name.startswith(inside)}
+        state = self.state_dict()
+        return {name: state[name] for name in sorted(moving & state.keys())}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Every objective on a batch, and their weighted sum ``loss``."""
+        logits, features = self.scored(batch)
+        targets = batch.targets.to(self._device)
+        return self._objective(logits, features, targets, self.scale, self._captions(targets))
+
+    def scored(self, batch: Batch) -> tuple[Tensor, Features]:
+        """Logits ``[N, C]`` and the features behind them."""
+        views = batch.views
+        features = views.to(self._device) if isinstance(views, Features) else self.encode(views)
+        return self.recognizer.logits(features, batch.faces).float(), features
+
+    def _captions(self, targets: BatchTargets) -> dict[str, Tensor]:
+        """By encoder with text: the captions' texts ``[N, D]``, NaN where a face has none."""
+        captions = targets.captions
+        if captions is None or self.scale is None:
+            return {}
+        there = [index for index, caption in enumerate(captions) if caption]
+        rows = {}
+        for name, staged in self.recognizer.encoders.items():
+            encoder = staged.encoder
+            if staged.spec.text and isinstance(encoder, TextEncoder) and there:
+                learn = self.learns.get(name)
+                with torch.set_grad_enabled(learn is not None and learn.text and torch.is_grad_enabled()):
+                    found = encoder.encode_text([str(captions[index]) for index in there]).float()
+                empty = found.new_full((len(captions), found.shape[1]), torch.nan)
+                rows[name] = empty.index_copy(0, torch.tensor(there, device=found.device), found)
+        return rows
+
+    def encode(self, views: FaceViews) -> Features:
+        """Features of views, each encoder's in one go, for batch norms take their statistics from the whole batch."""
+        recognizer, encoded = self.recognizer, {}
+        for name, staged in recognizer.encoders.items():
+            learn = self.learns.get(name)
+            with torch.set_grad_enabled(learn is not None and torch.is_grad_enabled()):
+                output = staged.whole(views.pixels.to(self._device))
+            text, scale = recognizer.class_texts(name, again=learn is not None and learn.text)
+            encoded[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)
+        return Features(encoded, views.face_index.to(self._device), views.view, views.failed.to(self._device))
+
+
+def _learns(training: Training, recipe: Recipe) -> dict[str, Learn]:
+    """What of each encoder learns; those that stay as they are are left out."""
+    if training.learn == "head":
+        return {}
+    if training.learn == "all":
+        return {name: Learn(stages="all") for name in recipe.encoders}
+    return {name: learn for name, learn in training.learn.items() if learn.stages or learn.lora or learn.text}
+
+
+def _adapt(module: nn.Module, options: Lora, name: str) -> None:
+    """Put low-rank adapters into a module, in place."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
+    targets = list(options.targets) or [
+        key for key, layer in module.named_modules() if isinstance(layer, nn.Linear) and "out_proj" not in key
+    ]
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=targets)
+    try:
+        inject_adapter_in_model(config, module)
+    except ValueError as error:
+        raise FerkitError(f"training.learn.{name}.lora: {error}") from error
+
+
+def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
+    """By encoder that learns, the tensors that are no longer those of its weights: learnt now, or before that."""
+    learnt = learner.learnt()
+    found = {}
+    for name, learn in learner.learns.items():
+        prefix = f"parts.{name}."
+        own = {key.removeprefix(prefix): value for key, value in learnt.items() if key.startswith(prefix)}
+        module = learner.parts[name]
+        if learn.lora:
+            plain = {key.replace(".base_layer.", "."): value for key, value in module.state_dict().items()}
+            own = {key: value for key, value in own.items() if "lora_" not in key} | dict(_merged(module))
+        else:
+            plain = module.state_dict()
+        before = {key: plain[key] for key in learner.recognizer.overlaid.get(name, ()) if key in plain}
+        found[name] = before | own
+    return found
+
+
+def _merged(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights that adapters changed, by the names they have without adapters."""
+    from peft.tuners.lora.layer import Linear
+
+    for name, layer in module.named_modules():
+        if isinstance(layer, Linear):
+            weight: Tensor = layer.get_base_layer().weight.data
+            yield f"{name}.weight", weight + layer.get_delta_weight("default").to(weight.dtype)

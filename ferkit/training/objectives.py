@@ -1,0 +1,112 @@
+"""What is minimized. Every objective is a mean over faces, so that halves of a batch average to the whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ferkit.training.options import Training
+from ferkit.types import Features
+
+
+@dataclass(frozen=True, eq=False)
+class BatchTargets:
+    """What N faces should come out as.
+
+    Attributes:
+        shares: float32 ``[N, C]``, rows sum to one.
+        teacher: float32 ``[N, C]``, the teacher's log-probabilities, or None.
+        captions: Per face its text, or None.
+    """
+
+    shares: Tensor
+    teacher: Tensor | None = None
+    captions: tuple[str | None, ...] | None = None
+
+    def to(self, device: torch.device) -> "BatchTargets":
+        """The same on another device."""
+        teacher = self.teacher.to(device) if self.teacher is not None else None
+        return BatchTargets(self.shares.to(device), teacher, self.captions)
+
+
+class Objective:
+    """The weighted sum that ``training.objectives`` asks for.
+
+    Args:
+        training: Weights and options.
+        class_weights: float32 ``[C]``, mean one over the training faces.
+    """
+
+    def __init__(self, training: Training, class_weights: Tensor) -> None:
+        self.training, self.class_weights = training, class_weights
+
+    def __call__(
+        self,
+        logits: Tensor,
+        features: Features,
+        targets: BatchTargets,
+        scale: Tensor | None,
+        captions: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Each objective unweighted, and ``loss``.
+
+        Args:
+            logits: ``[N, C]``.
+            features: Those behind the logits.
+            targets: What was meant.
+            scale: Logarithm of the learnable inverse temperature, for texts.
+            captions: By encoder: texts of the faces' captions ``[N, D]``, rows of those without one NaN.
+        """
+        weights = self.training.objectives
+        terms: dict[str, Tensor] = {}
+        if weights.cross_entropy:
+            terms["cross_entropy"] = self._cross_entropy(logits, targets.shares)
+        if weights.image_text and scale is not None:
+            shares = targets.shares[features.face_index]
+            pairs = [(each.pooled, each.text) for each in features.encoders.values() if each.text is not None]
+            losses = [self._cross_entropy(scale.exp() * _cosines(image, text), shares) for image, text in pairs]
+            terms["image_text"] = torch.stack(losses).mean()
+        if weights.contrastive and scale is not None:
+            terms["contrastive"] = contrastive(features, captions, scale)
+        if weights.distillation and targets.teacher is not None:
+            terms["distillation"] = distillation(logits, targets.teacher, self.training.temperature)
+        terms["loss"] = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+        return terms
+
+    def _cross_entropy(self, logits: Tensor, shares: Tensor) -> Tensor:
+        smoothing = self.training.label_smoothing
+        target = shares * (1 - smoothing) + smoothing / shares.shape[1]
+        weight = (shares * self.class_weights).sum(1)
+        return -(weight * (target * logits.log_softmax(1)).sum(1)).mean()
+
+
+def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Divergence from the teacher's softened probabilities, times the temperature squared (Hinton et al. 2015)."""
+    student = (logits / temperature).log_softmax(1)
+    wanted = (teacher / temperature).log_softmax(1)
+    return F.kl_div(student, wanted, reduction="batchmean", log_target=True) * temperature**2
+
+
+def contrastive(features: Features, captions: Mapping[str, Tensor], scale: Tensor) -> Tensor:
+    """Symmetric cross-entropy between views and captions of a batch (Radford et al. 2021); zero without two captions."""
+    losses = []
+    for name, text in captions.items():
+        rows = text[features.face_index]
+        kept = ~torch.isnan(rows).any(1)
+        if int(kept.sum()) > 1:
+            similar = scale.exp() * _cosines(features.encoders[name].pooled[kept], rows[kept])
+            own = torch.arange(len(similar), device=similar.device)
+            losses.append((F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2)
+    return torch.stack(losses).mean() if losses else scale.new_zeros(())
+
+
+def _cosines(left: Tensor, right: Tensor) -> Tensor:
+    return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T
+
+
+def balanced_weights(shares: Tensor) -> Tensor:
+    """Per class the inverse of its frequency among ``shares`` ``[N, C]``, scaled to a mean of one over the faces."""
+    counts = shares.sum(0)
+    return len(shares) / (len(counts) * counts)

@@ -1,0 +1,371 @@
+"""The loop: epochs over batches, judged on held-out faces, with checkpoints that it goes on from bit for bit."""
+
+import contextlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ferkit.errors import FerkitError
+from ferkit.runs import write_text
+from ferkit.training import checkpoint
+from ferkit.training.learner import Learner
+from ferkit.training.metrics import figures, truth_of
+from ferkit.training.options import Training
+from ferkit.training.source import CLEAN, FeatureSource, Order, ViewSource, draw_of, loader
+
+BEST, HISTORY = "best.safetensors", "history.jsonl"
+Source = ViewSource | FeatureSource
+
+
+class Watcher(Protocol):
+    """Told of the progress."""
+
+    def begin(self, epoch: int, steps: int, done: int) -> None:
+        """An epoch of ``steps`` begins, ``done`` of them lie behind."""
+
+    def step(self, loss: float) -> None:
+        """A step was made."""
+
+    def end(self, row: dict[str, Any], best: bool) -> None:
+        """An epoch is over, with its figures."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands: plain values that a checkpoint holds.
+
+    Attributes:
+        epoch: Epochs that are over.
+        step: Steps of the epoch under way that are over.
+        best: The figure of the best epoch so far, larger is better, and which it was.
+        sums: Of every objective over the steps of the epoch under way.
+        seconds: Spent in that epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: tuple[float, int] | None = None
+    sums: dict[str, float] | None = None
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a learner on a source of faces, judged on another.
+
+    Args:
+        learner: What learns; not yet prepared by ``accelerator``.
+        source: Faces to learn from.
+        held_out: Faces to judge by.
+        missed: Held-out samples whose face was not found.
+        training: Options.
+        labels: The recipe's.
+        seed: The recipe's.
+        folder: Of the run.
+        accelerator: Devices and processes.
+        watcher: Told of the progress.
+        digest: Of all that decides the run; a checkpoint of another is refused.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        source: Source,
+        held_out: Source,
+        missed: int,
+        training: Training,
+        labels: tuple[str, ...],
+        seed: int,
+        folder: Path,
+        accelerator: Accelerator,
+        watcher: Watcher,
+        digest: str,
+    ) -> None:
+        self.learner, self.source, self.held_out, self.missed = learner, source, held_out, missed
+        self.training, self.labels, self.folder, self.watcher = training, labels, folder, watcher
+        self.accelerator, self.digest = accelerator, digest
+        world, rank = accelerator.num_processes, accelerator.process_index
+        weights = _balanced(source) if training.sampling == "balanced" else None
+        self.order = Order(len(source), training.batch_size, training.accumulate, seed, weights, rank, world)
+        self.order.check()
+        optimizer = torch.optim.AdamW(learner.groups(training.weight_decay))
+        self.module, self.optimizer = accelerator.prepare(learner, optimizer)
+        self.average = {name: value.clone() for name, value in learner.learnt().items()} if training.ema else None
+        self.progress = Progress()
+        self.history: list[dict[str, Any]] = []
+        self._saved = time.monotonic()
+        torch.manual_seed(seed + rank)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end, from the folder's checkpoint where there is one.
+
+        Returns:
+            A row of figures an epoch; the learner holds the weights that are kept.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, with the checkpoint written.
+            FerkitError: If the loss is no number, or a checkpoint can't be written or read.
+        """
+        self._resume()
+        with _interruptible() as interrupted:
+            while self.progress.epoch < self.training.epochs and not self._patience_is_over():
+                self._epoch(interrupted)
+        self._keep()
+        return self.history
+
+    def _epoch(self, interrupted: threading.Event) -> None:
+        progress, order = self.progress, self.order
+        order.epoch, order.skip = progress.epoch, progress.step
+        self.source.draw = draw_of(progress.epoch, self.training, self.learner.frozen)
+        self.learner.mode(True)
+        self.watcher.begin(progress.epoch, order.steps, progress.step)
+        progress.sums = progress.sums or {}
+        begun, parts = time.monotonic(), 0
+        for batch in loader(self.source, order, self.training.workers):
+            parts += 1
+            last = parts % self.training.accumulate == 0
+            terms = self._part(batch, last)
+            for name, value in terms.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value / self.training.accumulate
+            if not last:
+                continue
+            progress.step += 1
+            self.watcher.step(terms["loss"])
+            now = time.monotonic()
+            due = now - self._saved > 60 * self.training.checkpoint_minutes
+            if self._any(interrupted.is_set()):
+                progress.seconds += now - begun
+                self._save()
+                raise KeyboardInterrupt
+            if due and progress.step < order.steps and self.accelerator.num_processes == 1:
+                progress.seconds, begun = progress.seconds + now - begun, now
+                self._save()
+        progress.seconds += time.monotonic() - begun
+        self._close_epoch()
+
+    def _part(self, batch: Any, last: bool) -> dict[str, float]:
+        """Forward and backward of one part of a batch; the step after its last part."""
+        accelerator, training = self.accelerator, self.training
+        with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
+            terms: dict[str, Tensor] = self.module(batch)
+            if not bool(torch.isfinite(terms["loss"])):
+                raise FerkitError(self._not_finite(batch.index.tolist(), terms))
+            accelerator.backward(terms["loss"] / training.accumulate)
+        if last:
+            self._rate()
+            if training.clip:
+                accelerator.clip_grad_norm_(self.module.parameters(), training.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self._move_average()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _rate(self) -> None:
+        """Learning rates of the step to come: linear warm-up, then a cosine to zero."""
+        total = self.order.steps * self.training.epochs
+        done = self.progress.epoch * self.order.steps + self.progress.step
+        warm = max(1, round(self.training.warmup * total))
+        share = (done + 1) / warm if done < warm else (1 + math.cos(math.pi * (done - warm) / max(1, total - warm))) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+
+    def _move_average(self) -> None:
+        if self.average is None or self.training.ema is None:
+            return
+        done = self.progress.epoch * self.order.steps + self.progress.step + 1
+        decay = min(self.training.ema, (1 + done) / (10 + done))  # else the first weights would weigh for long
+        for name, value in self.learner.learnt().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _close_epoch(self) -> None:
+        """Judge the epoch, remember it if it is the best, and write a checkpoint."""
+        progress, steps = self.progress, self.order.steps
+        with self._averaged():
+            found = self.evaluate()
+            figure = -found["loss"] if self.training.monitor == "loss" else found[self.training.monitor]
+            best = progress.best is None or figure > progress.best[0]
+            if best:
+                progress.best = (figure, progress.epoch)
+                if self.training.keep == "best" and self.accelerator.is_main_process:
+                    _write_tensors(self.folder / BEST, self.learner.learnt())
+        row = {
+            "epoch": progress.epoch + 1,
+            "train": {name: total / steps for name, total in (progress.sums or {}).items()},
+            "validation": found,
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            "seconds": round(progress.seconds, 2),
+        }
+        self.history.append(row)
+        progress.epoch, progress.step, progress.sums, progress.seconds = progress.epoch + 1, 0, None, 0.0
+        self._save()
+        self.accelerator.log(
+            {**{f"train/{k}": v for k, v in row["train"].items()}, **{f"validation/{k}": v for k, v in found.items()}},
+            step=progress.epoch,
+        )
+        self.watcher.end(row, best)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Figures on the held-out faces; every process computes them all, for they must agree when to stop."""
+        probabilities, truth = self.probabilities()
+        return figures(probabilities, truth, self.labels, self.missed)
+
+    @torch.no_grad()
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Class probabilities ``[N, C]`` of the held-out faces, and their classes."""
+        self.learner.mode(False)
+        self.learner.recognizer.refresh_texts()
+        self.held_out.draw = CLEAN
+        size = min(self.training.batch_size, 64)
+        rows = []
+        for start in range(0, len(self.held_out), size):
+            index = list(range(start, min(start + size, len(self.held_out))))
+            with self.accelerator.autocast():
+                logits, _ = self.learner.scored(self.held_out[index])
+            rows.append(logits.softmax(1).cpu())
+        return torch.cat(rows), truth_of(self.held_out.shares)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, where there is one."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.clone() for name, value in self.learner.learnt().items()}
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self.learner.learnt().items():
+                value.copy_(tensors[name])
+
+    def _keep(self) -> None:
+        """Leave the learner with the weights that are kept."""
+        if self.training.keep == "best":
+            self._put(load_file(self.folder / BEST))
+        elif self.average is not None:
+            self._put(self.average)
+        self.learner.mode(False)
+        self.learner.recognizer.refresh_texts()
+
+    def _patience_is_over(self) -> bool:
+        patience, best = self.training.patience, self.progress.best
+        return bool(patience and best and self.progress.epoch - 1 - best[1] >= patience)
+
+    def _any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        here = torch.tensor([float(flag)], device=self.accelerator.device)
+        return float(self.accelerator.reduce(here, reduction="sum")) > 0
+
+    def _save(self) -> None:
+        devices = {"cpu": torch.get_rng_state()}
+        if self.accelerator.device.type == "cuda":
+            devices["cuda"] = torch.cuda.get_rng_state()
+        states = gather_object([devices])
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "digest": self.digest,
+                "progress": vars(self.progress),
+                "history": json.dumps(self.history),
+                "learnt": self.learner.learnt(),
+                "average": self.average,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler else None,
+                "random": states,
+            }
+            checkpoint.save(self.folder / checkpoint.NAME, state)
+            write_text(self.folder / HISTORY, "".join(json.dumps(row) + "\n" for row in self.history))
+        self.accelerator.wait_for_everyone()
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        path = self.folder / checkpoint.NAME
+        if not path.exists():
+            return
+        state = checkpoint.load(path)
+        if state.get("digest") != self.digest:
+            raise FerkitError(
+                f"{self.folder} holds a run of another recipe or other data: name another --out, or --overwrite it"
+            )
+        self.progress = Progress(**state["progress"])
+        self.history = json.loads(state["history"])
+        self._put(state["learnt"])
+        self.average = {
+            name: value.to(self.accelerator.device) for name, value in (state["average"] or {}).items()
+        } or None
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"] and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        own = state["random"][min(self.accelerator.process_index, len(state["random"]) - 1)]
+        torch.set_rng_state(own["cpu"])
+        if "cuda" in own and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"])
+
+    def _not_finite(self, index: list[int], terms: dict[str, Tensor]) -> str:
+        samples = self._view_source().prepared.samples
+        names = ", ".join(samples[item].id for item in index[:3])
+        wrong = ", ".join(name for name, value in terms.items() if name != "loss" and not bool(torch.isfinite(value)))
+        place = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        kept = self.folder / checkpoint.NAME
+        rest = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
+        return (
+            f"the loss is no longer a number ({wrong or 'loss'}) in {place}, on {len(index)} faces: {names} and others; "
+            f"{rest}. Try a lower training.lr, a longer warm-up, or precision: fp32"
+        )
+
+    def _view_source(self) -> ViewSource:
+        return self.source if isinstance(self.source, ViewSource) else self.source.views
+
+
+def _balanced(source: Source) -> Tensor:
+    """Chance of each face such that every class is drawn as often."""
+    shares = source.shares
+    return (shares / shares.sum(0).clamp_min(1e-12)).sum(1)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    partial = path.with_suffix(".part")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
+    partial.replace(path)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event; the second interrupts at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if event.is_set():
+            before(number, frame) if callable(before) else signal.default_int_handler(number, frame)
+        event.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

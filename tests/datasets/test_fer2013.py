@@ -98,6 +98,8 @@ WRONG = {
     ("3,", "8,"): "line 2: emotion must be an integer from 0 to 6, not '8'",
     ("3,", "3.0,"): "line 2: emotion must be an integer from 0 to 6, not '3.0'",
     ("3,", "3,7 "): "line 2 has 2305 pixels, not 48 x 48 = 2304",
+    ("3,", "3,-1 "): "line 2: pixels must be integers from 0 to 255",
+    ("3,", "3,1.5 "): "line 2: pixels must be integers from 0 to 255",
     ("3,", "3,x"): "line 2: pixels must be integers from 0 to 255",
     ("3,", "3,999"): "line 2: pixels must be integers from 0 to 255",
     ("PublicTest", "Test"): "line 4: Usage must be Training, PublicTest or PrivateTest, not 'Test'",

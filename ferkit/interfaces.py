@@ -105,7 +105,7 @@ class Sample:
 
     Attributes:
         id: Stable across machines; it pairs results.
-        source: Path of the picture.
+        source: Path of the picture, or where its pixels came from.
         label: Class name.
         votes: Soft label, class name to share or count.
         box: x0 y0 x1 y1 in pixels, where the picture is a scene.
@@ -114,6 +114,7 @@ class Sample:
         caption: Free text that goes with the picture.
         subject: Who it is; splits and bootstraps keep a subject together.
         group: The scene or source picture.
+        image: Content of a picture file, where the data holds pixels and no files.
     """
 
     id: str
@@ -126,6 +127,12 @@ class Sample:
     caption: str | None = None
     subject: str | None = None
     group: str | None = None
+    image: bytes | None = field(default=None, repr=False)
+
+    @property
+    def picture(self) -> str | bytes:
+        """What to decode: ``image``, else ``source``."""
+        return self.source if self.image is None else self.image
 
 
 @runtime_checkable

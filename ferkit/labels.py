@@ -7,6 +7,11 @@ from ferkit.errors import FerkitError
 SEVEN = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 EIGHT = (*SEVEN, "contempt")
 
+FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""Classes by their index in ``fer2013.csv``."""
+FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""Classes in the order of the columns of ``fer2013new.csv``, which ``unknown`` and ``NF`` (no face) follow."""
+
 SPELLINGS = {
     "happy": "happiness",
     "sad": "sadness",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ferkit import datasets
 from ferkit.components import Component, Config, Weights
 from ferkit.hookspecs import hookimpl
 
@@ -42,7 +43,7 @@ class Mirror(Config):
 
 @hookimpl
 def ferkit_components() -> Sequence[Component]:
-    """Detectors, the pose estimator, control normalizers and heads."""
+    """Detectors, the pose estimator, control normalizers, heads and data sets."""
     return [
         Component(
             "detector", "whole-image", Nothing, "ferkit.builtin.whole_image:WholeImage", "the picture is one face crop"
@@ -83,6 +84,7 @@ def ferkit_components() -> Sequence[Component]:
         ),
         Component("head", "linear", Learnt, "ferkit.builtin.linear:Linear", "linear classifier on pooled features"),
         Component("head", "mlp", Mlp, "ferkit.builtin.mlp:MLP", "multi-layer perceptron on pooled features"),
+        *datasets.COMPONENTS,
     ]
 
 

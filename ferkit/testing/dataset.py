@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from ferkit.errors import FerkitError
+from ferkit.images import decode
 from ferkit.interfaces import Sample
 from ferkit.testing.base import ComponentSuite
 from ferkit.testing.trees import difference
@@ -87,9 +88,13 @@ class DatasetSuite(ComponentSuite):
                 assert sound, f"{sample.id}: votes {votes}"
 
     def test_sources_exist(self) -> None:
-        """Every sample's picture is there."""
-        gone = [s.source for samples in self.samples().values() for s in samples if not Path(s.source).is_file()]
+        """Every sample's picture is there: its file, or content that can be decoded."""
+        every = [sample for samples in self.samples().values() for sample in samples]
+        gone = [sample.source for sample in every if sample.image is None and not Path(sample.source).is_file()]
         assert not gone, f"no file {gone[0]}"
+        for sample in every:
+            if sample.image is not None:
+                decode(sample.image)  # raises ImageError
 
     def test_boxes_have_an_area(self) -> None:
         """Boxes are x0 y0 x1 y1 with x0 < x1 and y0 < y1, not x y width height."""

@@ -1,6 +1,7 @@
 """Encoder ``open-clip``."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class OpenClipEncoder:
             source = replace(source, architecture={**source.architecture, "text_cfg": text_cfg})
         towers = build(source, text=config.text, image_size=config.image_size, tensors=tensors)
         self.visual: nn.Module = towers["visual"]
+        self.text: nn.Module | None = towers["text"] if config.text else None
         self.dim: int = source.architecture["embed_dim"]
         self.token_dim: int | None = token_dim(self.visual)
         self.size = _square(self.visual.image_size)
@@ -74,9 +76,9 @@ class OpenClipEncoder:
         Raises:
             ComponentError: If the encoder was built without its text tower.
         """
-        if not hasattr(self, "logit_scale"):
+        if self.text is None:
             raise ComponentError("the encoder was built without its text tower: set its option `text: true`")
-        found = self.module["text"](self._tokenize(texts).to(self.device))
+        found = self.text(self._tokenize(texts).to(self.device))
         features: Tensor = found[0] if isinstance(found, tuple) else found  # CoCa's gives tokens, too
         return features.float()
 
@@ -86,10 +88,10 @@ class OpenClipEncoder:
 
     def text_stages(self) -> list[list[nn.Parameter]]:
         """Parameter groups of the text tower, from input to output; none where there is no such tower."""
-        return stages(self.module["text"]) if hasattr(self, "logit_scale") else []
+        return stages(self.text) if self.text is not None else []
 
 
-def _square(size: int | tuple[int, int]) -> int:
+def _square(size: Any) -> int:
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
         raise ComponentError(f"the model takes pictures of {height} x {width} pixels; faces are square: choose another")

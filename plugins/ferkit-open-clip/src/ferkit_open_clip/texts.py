@@ -30,11 +30,12 @@ def tokenizer(source: Source, context: Context) -> Tokenizer:
     length = settings.get("context_length", CONTEXT_LENGTH)
     name = settings.get("hf_tokenizer_name")
     if not name:
-        return SimpleTokenizer(context_length=length, **options)
+        plain: Tokenizer = SimpleTokenizer(context_length=length, **options)
+        return plain
     folder = source.folder or hub_folder(name, context)
     mode = settings.get("tokenizer_mode")
     try:
-        return HFTokenizer(str(folder), context_length=length, tokenizer_mode=mode, **options)
+        found: Tokenizer = HFTokenizer(str(folder), context_length=length, tokenizer_mode=mode, **options)
     except ImportError as error:
         raise ComponentError(
             f"the tokenizer of {source.name} is read by transformers: pip install 'ferkit-open-clip[transformers]' "
@@ -45,6 +46,7 @@ def tokenizer(source: Source, context: Context) -> Tokenizer:
         raise ComponentError(
             f"{folder} holds no tokenizer that can be read, which {source.name} needs: {cause}"
         ) from error
+    return found
 
 
 def with_local_text_config(source: Source, context: Context) -> dict[str, Any]:

@@ -29,6 +29,7 @@ GROUP = "ferkit"
 FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
     ("encoder", "timm"): "ferkit-timm",
+    ("encoder", "open-clip"): "ferkit-open-clip",
     ("encoder", "nano"): "ferkit-nano",
 }
 """Components of ours that live in distributions of their own, for the install line of an error."""

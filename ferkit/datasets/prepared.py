@@ -36,29 +36,46 @@ class Prepared:
         faces: One face a sample, with pose; NaN where none was found.
         found: bool ``[N]``: whether the sample's face was found.
         errors: Why a picture could not be read, by the sample's id.
-        keys: Of every :data:`SHARD` samples, the digest of what decides their views.
-        shards: Their views.
+        shards: Views of at least these samples.
+        keys: Of every :data:`SHARD` samples in ``shards``, the digest of what decides their views.
+        places: Where these samples are in ``shards``.
     """
 
     samples: tuple[Sample, ...]
     faces: Faces
     found: Tensor
     errors: dict[str, str]
-    keys: tuple[str, ...]
     shards: Shards
+    keys: tuple[str, ...]
+    places: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def views(self, index: Sequence[int]) -> FaceViews:
         """Views of the samples at ``index``; ``face_index`` counts along ``index``. A face not found has none."""
-        rows = self.shards.rows
+        places, rows = [self.places[item] for item in index], self.shards.rows
         return FaceViews(
-            rows(index, "pixels").float().div(255),
-            self.shards.owners(index),
-            tuple(NAMES[kind] for kind in rows(index, "view").tolist()),
-            rows(index, "failed"),
+            rows(places, "pixels").float().div(255),
+            self.shards.owners(places),
+            tuple(NAMES[kind] for kind in rows(places, "view").tolist()),
+            rows(places, "failed"),
         )
+
+    def select(self, index: Sequence[int]) -> "Prepared":
+        """The samples at ``index``, in that order."""
+        rows = torch.tensor(index, dtype=torch.int64)
+        return replace(
+            self,
+            samples=tuple(self.samples[item] for item in index),
+            faces=self.faces.select(rows),
+            found=self.found[rows],
+            places=tuple(self.places[item] for item in index),
+        )
+
+    def fingerprint(self, index: Sequence[int]) -> list[object]:
+        """What decides the views of the samples at ``index``."""
+        return [[self.keys[place // SHARD], place % SHARD] for place in (self.places[item] for item in index)]
 
 
 def prepare(
@@ -110,7 +127,7 @@ def prepare(
         pose_score=column("pose_score"),
         is_crop=torch.full((len(samples),), is_crop),
     )
-    return Prepared(tuple(samples), faces, column("count") > 0, errors, tuple(keys), shards)
+    return Prepared(tuple(samples), faces, column("count") > 0, errors, shards, tuple(keys), tuple(range(len(samples))))
 
 
 def _digest(recipe: Recipe, context: Context, is_crop: bool) -> str:

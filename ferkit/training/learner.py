@@ -61,6 +61,11 @@ class Learner(nn.Module):
             self._allow(training.lr, [self.scale])
 
     @property
+    def has_head(self) -> bool:
+        """Whether the head learns."""
+        return self._head is not None
+
+    @property
     def frozen(self) -> bool:
         """Whether every encoder stays as it is, so that features can be computed once."""
         return not self.learns
@@ -222,5 +227,5 @@ def _merged(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
     for name, layer in module.named_modules():
         if isinstance(layer, Linear):
-            weight: Tensor = layer.get_base_layer().weight.data
+            weight = layer.get_parameter("base_layer.weight").detach()
             yield f"{name}.weight", weight + layer.get_delta_weight("default").to(weight.dtype)

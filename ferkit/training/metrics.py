@@ -35,3 +35,14 @@ def figures(probabilities: Tensor, truth: Tensor, labels: Sequence[str], missed:
 def truth_of(shares: Tensor) -> Tensor:
     """The class with the largest share, int64 ``[N]``."""
     return torch.argmax(shares, 1)
+
+
+def by_class(probabilities: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Recall and number of faces by label; labels without a face are left out."""
+    guessed = probabilities.argmax(1)
+    found = {}
+    for column, label in enumerate(labels):
+        own = truth == column
+        if bool(own.any()):
+            found[label] = {"n": int(own.sum()), "recall": float((guessed[own] == column).double().mean())}
+    return found

@@ -77,10 +77,12 @@ class ViewSource(Dataset[Batch]):
         captions = tuple(self._captions[item] for item in index) if self._captions else None
         return BatchTargets(self.shares[rows], self.teacher[rows] if self.teacher is not None else None, captions)
 
-    def fingerprint(self) -> list[object]:
-        """What decides how views are changed."""
-        changes = self._augment.options.model_dump() if self.draw != CLEAN else None
-        return [self.draw, self._seed, changes]
+    def fingerprint(self, index: Sequence[int]) -> list[object]:
+        """What decides the views of the samples at ``index``, and how they are changed."""
+        changes = None
+        if self.draw != CLEAN:
+            changes = [self.draw, self._seed, index[0], self._augment.options.model_dump()]
+        return [self.prepared.fingerprint(index), changes]
 
     def _changed(self, views: FaceViews, faces: Faces, index: Sequence[int]) -> tuple[FaceViews, Faces]:
         """All views of a face changed alike; where they were mirrored, yaw and roll change sign."""
@@ -164,9 +166,9 @@ class FeatureSource(Dataset[Batch]):
         """Features of all samples, and their faces, whose pose depends on whether they were mirrored."""
         self.views.draw = draw
         pieces = []
-        for number, shard in enumerate(self.views.prepared.keys):
-            index = list(range(number * SHARD, min((number + 1) * SHARD, len(self.views))))
-            key = digest([shard, number, self._key, self._tokens, *self.views.fingerprint()])
+        for start in range(0, len(self.views), SHARD):
+            index = list(range(start, min(start + SHARD, len(self.views))))
+            key = digest([self._key, self._tokens, self.views.fingerprint(index)])
             entry = self._cache.load(ROOM, key)
             if entry is None:
                 entry = self._piece(index), {}

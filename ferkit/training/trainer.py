@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ Source = ViewSource | FeatureSource
 
 class Watcher(Protocol):
     """Told of the progress."""
+
+    def task(self, name: str, total: int) -> Callable[[int], None]:
+        """Something with ``total`` faces begins; the result is told of their progress."""
 
     def begin(self, epoch: int, steps: int, done: int) -> None:
         """An epoch of ``steps`` begins, ``done`` of them lie behind."""

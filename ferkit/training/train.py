@@ -1,0 +1,256 @@
+"""``ferkit.train``: from a recipe and data to a run."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
+
+from ferkit.cache import Cache, digest
+from ferkit.datasets.prepared import SHARD
+from ferkit.errors import FerkitError
+from ferkit.interfaces import Context
+from ferkit.labels import column_order
+from ferkit.pipelines import pipeline
+from ferkit.provenance import provenance
+from ferkit.recipe import Recipe, RecipeSource, load_recipe
+from ferkit.registry import Registry
+from ferkit.runs import write_run
+from ferkit.training import checkpoint
+from ferkit.training.card import card
+from ferkit.training.gathering import Gathered, gather
+from ferkit.training.learner import Learner, changed
+from ferkit.training.live import Live, Quiet
+from ferkit.training.metrics import by_class
+from ferkit.training.objectives import balanced_weights
+from ferkit.training.options import Training
+from ferkit.training.source import CLEAN, FeatureSource, ViewSource
+from ferkit.training.trainer import BEST, HISTORY, Source, Trainer, Watcher
+from ferkit.weights import WeightsStore, sha256
+
+Data = str | Mapping[str, Any]
+
+
+def train(
+    recipe: RecipeSource = "default",
+    data: Data | None = None,
+    out: str | PathLike[str] = "runs/run",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    device: str | None = None,
+    overwrite: bool = False,
+    registry: Registry | None = None,
+    download: bool = False,
+    progress: bool | None = None,
+) -> dict[str, Any]:
+    """Train what a recipe's ``training.learn`` names, and write a run.
+
+    The same call goes on where an interrupted one stopped, bit for bit.
+
+    Args:
+        recipe: As for :func:`ferkit.pipeline`.
+        data: ``"name:path"`` of a data set, or the recipe's ``data`` as a mapping; None: what the recipe has.
+        out: Folder of the run.
+        overrides: Nested or dotted keys on top of the recipe.
+        device: ``"cpu"`` keeps off a GPU; None: what accelerate chooses.
+        overwrite: Whether a run of something else in ``out`` is deleted first.
+        registry: Where components are looked up; the installed plugins by default.
+        download: Whether missing weights may be fetched from their hub.
+        progress: Whether a live view is drawn on stderr; None: if that is a terminal.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        RecipeError: If the recipe is wrong.
+        FerkitError: If data or options don't fit, the loss is no number, or ``out`` holds another run.
+        KeyboardInterrupt: After Ctrl-C, with a checkpoint written.
+    """
+    loaded = _loaded(recipe, data, overrides, registry)
+    training = loaded.framework.training or Training()
+    folder = Path(out)
+    accelerator = _accelerator(training, device, folder)
+    key = digest({name: value for name, value in loaded.resolved().items() if name not in ("name", "description")})
+    if accelerator.is_main_process and (done := _claim(folder, key, overwrite)):
+        return done
+    accelerator.wait_for_everyone()
+    shown = sys.stderr.isatty() if progress is None else progress
+    with Live(training) if shown and accelerator.is_main_process else Quiet() as live:
+        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download))
+
+
+def _trained(
+    recipe: Recipe,
+    training: Training,
+    folder: Path,
+    accelerator: Accelerator,
+    live: Watcher,
+    key: str,
+    weights: WeightsStore,
+) -> dict[str, Any]:
+    seed, cache = recipe.framework.seed, Cache()
+    context = Context(accelerator.device, torch.float32, seed, recipe.labels, weights, training=True)
+    with accelerator.main_process_first():  # the others find its views in the cache
+        learn, judge = gather(recipe, replace(context, training=False), cache, live.task)
+        teacher = (
+            _teacher(training, learn, recipe, accelerator, cache, live) if training.objectives.distillation else None
+        )
+    torch.manual_seed(seed)
+    balanced = training.class_weights == "balanced"
+    class_weights = balanced_weights(learn.shares) if balanced else torch.ones(len(recipe.labels))
+    learner = Learner(recipe, context, class_weights).to(accelerator.device)
+    views = [
+        ViewSource(side.prepared, side.shares, training, seed, soft) for side, soft in ((learn, teacher), (judge, None))
+    ]
+    sources: list[Source] = [*views]
+    if learner.frozen and training.cache_features:
+        if training.augment.mixup and training.draws:
+            raise FerkitError("training.augment.mixup blends pixels, and cached features have none: set it to 0")
+        with accelerator.main_process_first():
+            sources = [
+                _cached(source, recipe, learner, training, cache, live, first) for first, source in enumerate(views)
+            ]
+    accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key}) if training.trackers else None
+    trainer = Trainer(
+        learner, sources[0], sources[1], judge.missed, training, recipe.labels, seed, folder, accelerator, live, key
+    )
+    history = trainer.run()
+    probabilities, truth = trainer.probabilities()
+    accelerator.end_training()
+    assert trainer.progress.best is not None
+    metrics = {
+        "recipe": recipe.name,
+        "training_digest": key,
+        "validation": history[trainer.progress.best[1] if training.keep == "best" else -1]["validation"],
+        "recall": by_class(probabilities, truth, recipe.labels),
+        "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
+        "epochs": len(history),
+        "seconds": round(sum(row["seconds"] for row in history), 1),
+        "data": {"learnt_from": learn.summary(), "judged_by": judge.summary()},
+        "provenance": provenance(recipe, weights, accelerator.device),
+    }
+    if accelerator.is_main_process:
+        head = learner.head.state_dict() if learner.has_head else {}
+        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics))
+        for name in (BEST, checkpoint.NAME):
+            (folder / name).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    return metrics
+
+
+def _cached(
+    views: ViewSource, recipe: Recipe, learner: Learner, training: Training, cache: Cache, live: Watcher, held: int
+) -> FeatureSource:
+    """Features of views, from frozen encoders."""
+    draws = range(training.draws) if training.draws and not held else (CLEAN,)
+    component = recipe.head.registered.component
+    advance = live.task("features", len(views) * len(draws))
+    return FeatureSource(
+        views,
+        learner.recognizer,
+        _encoders_digest(recipe),
+        cache,
+        draws,
+        "tokens" in component.needs | component.uses,
+        advance,
+    )
+
+
+def _encoders_digest(recipe: Recipe) -> str:
+    """Of what decides the encoders' output."""
+    store = WeightsStore()
+    return digest(
+        [
+            [name, part.registered.qualified, part.registered.version, part.config.model_dump(mode="json")]
+            + [sha256(store.path(text, pinned=False)) for text in part.weights]
+            for name, part in recipe.encoders.items()
+        ]
+        + [list(recipe.labels)]
+    )
+
+
+def _teacher(
+    training: Training, faces: Gathered, recipe: Recipe, accelerator: Accelerator, cache: Cache, live: Watcher
+) -> Tensor:
+    """Log-probabilities ``[N, C]`` of the teacher on the faces as they are, in the recipe's order of labels."""
+    assert training.teacher is not None
+    teacher = pipeline(training.teacher, device=accelerator.device)
+    order = column_order(teacher.recipe.labels, recipe.labels, f"the teacher {training.teacher}")
+    advance = live.task("teacher", len(faces.prepared))
+    rows = []
+    for start in range(0, len(faces.prepared), SHARD):
+        index = list(range(start, min(start + SHARD, len(faces.prepared))))
+        key = digest([teacher.recipe.digest, list(teacher.recipe.labels), faces.prepared.fingerprint(index)])
+        entry = cache.load("teacher", key)
+        if entry is None:
+            views, own = faces.prepared.views(index), faces.prepared.faces.select(torch.tensor(index))
+            found = teacher.probabilities(teacher.features(views), own)
+            entry = {"probabilities": found}, {}
+            cache.save("teacher", key, *entry)
+        rows.append(entry[0]["probabilities"])
+        advance(len(index))
+    return torch.cat(rows)[:, order].clamp_min(1e-8).log()
+
+
+def _loaded(
+    recipe: RecipeSource, data: Data | None, overrides: Mapping[str, Any] | None, registry: Registry | None
+) -> Recipe:
+    over = dict(overrides or {})
+    if isinstance(data, str):
+        name, colon, path = data.partition(":")
+        if not (name and colon and path):
+            raise FerkitError(f"--data {data}: write NAME:PATH, such as fer2013:/data/fer2013")
+        over |= {"data.use": name, "data.path": str(Path(path).absolute())}
+    elif data is not None:
+        over |= {f"data.{key}": value for key, value in data.items()}
+    return load_recipe(recipe, over, registry=registry)
+
+
+def _accelerator(training: Training, device: str | None, folder: Path) -> Accelerator:
+    if device not in (None, "cpu", "cuda"):
+        raise FerkitError(
+            f"device {device!r}: training runs on cpu or cuda; accelerate launch chooses among several GPUs"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise FerkitError("device cuda was asked for, but this torch finds no CUDA GPU")
+    precision = "no" if training.precision == "fp32" else training.precision
+    if precision == "fp16" and not (torch.cuda.is_available() and device != "cpu"):
+        raise FerkitError("training.precision fp16 needs a GPU: choose bf16 or fp32")
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a classifier beside the path that is used
+    try:
+        return Accelerator(
+            cpu=device == "cpu",
+            mixed_precision=precision,
+            log_with=list(training.trackers) or None,
+            project_dir=str(folder),
+            kwargs_handlers=[unused],
+        )
+    except ValueError as error:
+        raise FerkitError(f"training.trackers: {error}") from error
+
+
+def _claim(folder: Path, key: str, overwrite: bool) -> dict[str, Any] | None:
+    """Make the run's folder ours; the metrics, where the same run is there already."""
+    if overwrite and (folder / HISTORY).exists():
+        shutil.rmtree(folder)
+    finished = folder / "metrics.json"
+    if finished.exists():
+        metrics: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        if metrics.get("training_digest") == key:
+            return metrics
+        raise FerkitError(
+            f"{folder} holds a run of another recipe or other data: name another --out, or --overwrite it"
+        )
+    if folder.exists() and any(folder.iterdir()) and not (folder / HISTORY).exists():
+        raise FerkitError(f"{folder} is a folder with other things in it: name another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HISTORY).touch()
+    return None

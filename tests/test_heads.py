@@ -194,12 +194,19 @@ def test_gated_learns_to_trust_the_frontal_view_of_turned_faces_only():
     new = views_of([BOTH] * 4 + [ALIGNED], vit=EncoderFeatures(torch.eye(3).repeat(3, 1) * 3))
     shown = head(new, posed([-75.0, 0, 75, 0, 75])).argmax(1)  # views show 01 20 12 01 2
     assert shown.tolist() == [1, 2, 2, 0, 2]
+    yaws = yaws.tolist()
+    torch.testing.assert_close(head(features, posed([-yaw for yaw in yaws])), head(features, posed(yaws)))
 
 
 @pytest.mark.parametrize(
     ("usual", "special"),
-    [((10.0, 0.9, ALIGNED), odd) for odd in ((70.0, 0.9, ALIGNED), (math.nan, 0.9, ALIGNED), (10.0, 0.1, ALIGNED))]
-    + [((10.0, 0.9, ALIGNED), (10.0, math.nan, ALIGNED)), ((70.0, 0.9, ALIGNED), (70.0, 0.9, FAILED))],
+    [
+        ((10.0, 0.9, ALIGNED), (70.0, 0.9, ALIGNED)),
+        ((0.0, 0.9, ALIGNED), (math.nan, 0.9, ALIGNED)),
+        ((10.0, 0.9, ALIGNED), (10.0, 0.1, ALIGNED)),
+        ((10.0, 0.0, ALIGNED), (10.0, math.nan, ALIGNED)),
+        ((70.0, 0.9, ALIGNED), (70.0, 0.9, FAILED)),
+    ],
     ids=["yaw", "no pose", "doubtful pose", "no score", "failed"],
 )
 def test_gated_learns_which_encoder_to_trust_from_every_circumstance(usual, special):
@@ -242,6 +249,16 @@ def test_cross_attention_scores_a_class_alike_whichever_others_there_are():
     }
     found = fewer(replace(features, encoders=encoders), faces)
     torch.testing.assert_close(found, head(features, faces)[:, [2, 0]])
+
+
+def test_cross_attention_adds_a_linear_classifier_on_pooled_features():
+    """An encoder's pooled feature beside tokens counts there only."""
+    head, features, faces = make(CrossAttention), drawn([BOTH]), posed([20.0])
+    clip = features.encoders["clip"]
+    change = torch.randn(2, 6, generator=torch.Generator().manual_seed(1))
+    changed = {**features.encoders, "clip": replace(clip, pooled=clip.pooled + change)}
+    difference = head(replace(features, encoders=changed), faces) - head(features, faces)
+    torch.testing.assert_close(difference[0], head.module.classifier.weight[:, :6] @ change.mean(0))
 
 
 def test_cross_attention_sees_tokens_text_view_failure_and_yaw():

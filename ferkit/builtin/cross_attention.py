@@ -138,12 +138,14 @@ class ClassTexts(nn.Module):
 
 
 class VisualTokens(nn.Module):
-    """Tokens of all encoders in one width, with embeddings of their encoder, their view and the face's yaw."""
+    """Tokens of all encoders in one width, with embeddings of their encoder, their view and the face's yaw.
+
+    The bias of an encoder's projection is its embedding.
+    """
 
     def __init__(self, dims: Sequence[int], width: int) -> None:
         super().__init__()
         self.projections = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width)) for dim in dims)
-        self.encoder = nn.Parameter(torch.randn(len(dims), width) * EMBEDDING_STD)
         self.view = nn.Parameter(torch.randn(VIEWS, width) * EMBEDDING_STD)
         self.yaw = nn.Linear(ANGLES, width)
         self.norm = nn.LayerNorm(width)
@@ -151,10 +153,7 @@ class VisualTokens(nn.Module):
     def forward(self, tokens: Sequence[Tensor], view: Tensor, angles: Tensor) -> Tensor:
         """``[M, T, width]``, T the number of all encoders' tokens."""
         place = self.view[view] + self.yaw(angles)
-        each = [
-            project(rows) + encoder
-            for project, rows, encoder in zip(self.projections, tokens, self.encoder, strict=True)
-        ]
+        each = [project(rows) for project, rows in zip(self.projections, tokens, strict=True)]
         embedded: Tensor = self.norm(torch.cat(each, 1) + place[:, None])
         return embedded
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from ferkit.builtin.zero_shot import ZeroShot
 from ferkit.errors import FerkitError, RecipeError, StageError, WeightsError
 from ferkit.weights import WeightsStore
 
+IMAGES = Path(__file__).parent.parent / "examples" / "images"
 INPUTS = {"clip": FeatureSpec(6, 10, text=True), "vit": FeatureSpec(4), "siglip": FeatureSpec(5, text=True)}
 SMALL = {
     ZeroShot: ZeroShotConfig(),
@@ -283,6 +285,17 @@ def test_cross_attention_sees_tokens_text_view_failure_and_yaw():
     torch.testing.assert_close(head(after(tokens=clip.tokens.flip(1)), faces), before)  # a set of tokens, no sequence
 
 
+def test_cross_attention_has_an_embedding_of_its_own_for_unknown_yaw():
+    features, faces = drawn([ALIGNED, ALIGNED]), posed([20.0, math.nan])
+    head = make(CrossAttention)
+    before = head(features, faces)
+    with torch.no_grad():
+        head.module.views.yaw.weight[:, 4] += torch.arange(16.0)
+    change = (head(features, faces) - before).abs().amax(1)
+    assert change[0] == 0
+    assert change[1] > 1e-3
+
+
 def test_cross_attention_without_the_tokens_it_was_built_for():
     features = drawn([ALIGNED])
     clip = replace(features.encoders["clip"], tokens=None)
@@ -443,3 +456,16 @@ def test_without_weights(name, clip_registry):
 def test_a_recipe_without_an_encoder_that_reads(name, registry):
     with pytest.raises(RecipeError, match=f"'{name}' needs text"):
         ferkit.pipeline(recipe(head={"use": name}), registry=registry)
+
+
+def test_real_faces_are_fused_alike_alone_and_together(tmp_path):
+    """Photos of one and of many faces, by the default recipe with another head on its encoder."""
+    labels, inputs = ferkit.load_recipe("default").labels, {"nano": FeatureSpec(1280, 1280, logits=True)}
+    tensors = make(Gated, inputs=inputs, labels=labels).module.state_dict()
+    save_file(tensors, tmp_path / "head.safetensors", {"labels": json.dumps(labels), "encoders": '["nano"]'})
+    head = {"use": "gated", "width": 8, "weights": str(tmp_path / "head.safetensors")}
+    fer = ferkit.pipeline("default", {"head": head})
+    photos = [IMAGES / "astronaut.jpg", IMAGES / "solvay_1927.jpg"]
+    together, alone = fer(photos), [fer(photo).probabilities for photo in photos]
+    assert len(together) > 20
+    torch.testing.assert_close(together.probabilities, torch.cat(alone), atol=1e-4, rtol=1e-3)

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "pipeline": "ferkit.pipelines",
     "Pipeline": "ferkit.pipelines",
+    "train": "ferkit.training.train",
     "Recipe": "ferkit.recipe",
     "load_recipe": "ferkit.recipe",
     "Registry": "ferkit.registry",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from ferkit.recipe import Recipe as Recipe
     from ferkit.recipe import load_recipe as load_recipe
     from ferkit.registry import Registry as Registry
+    from ferkit.training.train import train as train
     from ferkit.types import (
         EncoderFeatures as EncoderFeatures,
     )

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from fakes import COMPONENTS, plugin
+from fakes import CLIP, COMPONENTS, plugin
 
 from ferkit import Registry, builtin
 
@@ -17,3 +17,10 @@ def registry():
     found.register(builtin, "ferkit", "0.1.0")
     found.register(plugin(*COMPONENTS), "ferkit-fakes", "1.0")
     return found
+
+
+@pytest.fixture
+def clip_registry(registry):
+    """The same, and an encoder with text."""
+    registry.register(plugin(CLIP), "ferkit-clip", "1.0")
+    return registry

@@ -8,6 +8,7 @@ import torch
 from ferkit import Component, Config, EncoderOutput, Faces, Frontal, hookimpl
 
 LABELS = ["neutral", "happiness", "sadness"]
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 class Empty(Config):
@@ -41,8 +42,27 @@ class ColourEncoder:
     def __call__(self, pixels):
         mean = pixels.mean((2, 3))
         logits = torch.zeros(len(pixels), self.classes)
-        logits[:, :3] = mean * self.scale
+        logits[:, :3] = mean[:, : self.classes] * self.scale
         return EncoderOutput(mean, logits=logits)
+
+
+class ClipShaped:
+    """Pooled and text features 512 wide in one space, tokens 768 wide, as of CLIP ViT-B; it knows three colours."""
+
+    dim, token_dim, logit_scale = 512, 768, 100.0
+
+    def __init__(self, config, context):
+        pass
+
+    def encode_text(self, texts):
+        return torch.stack([sum(self.word(word) for word in text.split()) for text in texts])
+
+    def word(self, word):
+        return torch.randn(512, generator=torch.Generator().manual_seed(sum(map(ord, word))))
+
+    def __call__(self, pixels):
+        pooled = torch.stack([self.word(list(COLOURS)[int(view.mean((1, 2)).argmax())]) for view in pixels])
+        return EncoderOutput(pooled, tokens=pixels.mean((1, 2, 3)).reshape(-1, 1, 1).expand(-1, 50, 768))
 
 
 class Boxes:
@@ -91,6 +111,7 @@ COMPONENTS = [
     component("normalizer", "red", FrontalConfig, "fakes:RedFrontal"),
     component("encoder", "colour", ColourConfig, "fakes:ColourEncoder", provides=frozenset({"logits"})),
 ]
+CLIP = component("encoder", "clip", Empty, "fakes:ClipShaped", provides=frozenset({"tokens", "text"}))
 
 
 def plugin(*components, recipes=()):

@@ -72,3 +72,18 @@ def trained(request, tmp_path_factory):
 @pytest.mark.usefixtures("trained")
 class TestTrainedLinear(BuiltIn, HeadSuite):
     component = "linear"
+
+
+class TestZeroShot(BuiltIn, HeadSuite):
+    component = "zero-shot"
+
+
+class TestGated(BuiltIn, HeadSuite):
+    component = "gated"
+    training = True
+
+
+class TestCrossAttention(BuiltIn, HeadSuite):
+    component = "cross-attention"
+    config = {"width": 16, "heads": 2}
+    training = True

@@ -4,72 +4,26 @@ import json
 
 import pytest
 import torch
-from fakes import component, plugin, recipe
+from fakes import COLOURS, ClipShaped, recipe
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import ferkit
 from ferkit import (
-    Config,
     Context,
     EncoderFeatures,
-    EncoderOutput,
     Faces,
     Features,
     FeatureSpec,
     ImageBatch,
-    Registry,
     Sample,
-    builtin,
 )
 from ferkit.builtin import Learnt
 from ferkit.builtin.linear import Linear
 from ferkit.weights import WeightsStore
 
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LABELS = ["neutral", "happiness", "sadness"]
-
-
-class ClipShaped:
-    """Pooled and text features 512 wide in one space, tokens 768 wide, as of CLIP ViT-B; it knows three colours."""
-
-    dim, token_dim, logit_scale = 512, 768, 100.0
-
-    def __init__(self, config, context):
-        pass
-
-    def encode_text(self, texts):
-        return torch.stack([sum(self.word(word) for word in text.split()) for text in texts])
-
-    def word(self, word):
-        return torch.randn(512, generator=torch.Generator().manual_seed(sum(map(ord, word))))
-
-    def __call__(self, pixels):
-        pooled = torch.stack([self.word(list(COLOURS)[int(view.mean((1, 2)).argmax())]) for view in pixels])
-        return EncoderOutput(pooled, tokens=pixels.mean((1, 2, 3)).reshape(-1, 1, 1).expand(-1, 50, 768))
-
-
-class ZeroShot:
-    """Cosine similarity of view and class text."""
-
-    def __init__(self, config, context):
-        assert context.inputs == {"clip": FeatureSpec(512, 768, logits=False, text=True)}
-
-    def __call__(self, features, faces):
-        clip = features.encoders["clip"]
-        return features.mean_over_views(F.normalize(clip.pooled, dim=-1) @ clip.text.T * clip.logit_scale, len(faces))
-
-
-@pytest.fixture
-def clip_registry():
-    words = frozenset({"tokens", "text"})
-    found = Registry()
-    found.register(builtin, "ferkit")
-    clip = component("encoder", "clip", Config, f"{__name__}:ClipShaped", provides=words)
-    zero_shot = component("head", "zero-shot", Config, f"{__name__}:ZeroShot", needs=frozenset({"text"}))
-    found.register(plugin(clip, zero_shot), "fakes")
-    return found
 
 
 def plain(colour, size=16):

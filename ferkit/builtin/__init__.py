@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ferkit import datasets
 from ferkit.components import Component, Config, Weights
@@ -26,6 +26,35 @@ class Mlp(Learnt):
     """A head with hidden layers."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(256,), min_length=1, description="their widths")
+
+
+class ZeroShot(Config):
+    """Options of the head ``zero-shot``."""
+
+    temperature: float | None = Field(
+        default=None, gt=0, description="what cosines are divided by; null: 1 / logit_scale of each encoder"
+    )
+    weights: Annotated[Weights | None, Field(description="safetensors file of a factor on it that was learnt")] = None
+
+
+class Gated(Learnt):
+    """Options of the head ``gated``."""
+
+    width: int = Field(default=256, ge=1, description="to which the pooled features of each encoder are projected")
+
+
+class CrossAttention(Learnt):
+    """Options of the head ``cross-attention``."""
+
+    width: int = Field(default=256, ge=1, description="to which texts and tokens are projected; a multiple of heads")
+    heads: int = Field(default=4, ge=1, description="of attention")
+    blocks: int = Field(default=2, ge=1, description="of cross-attention and perceptron")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads, {self.heads}")
+        return self
 
 
 class Resample(Config):
@@ -84,6 +113,31 @@ def ferkit_components() -> Sequence[Component]:
         ),
         Component("head", "linear", Learnt, "ferkit.builtin.linear:Linear", "linear classifier on pooled features"),
         Component("head", "mlp", Mlp, "ferkit.builtin.mlp:MLP", "multi-layer perceptron on pooled features"),
+        Component(
+            "head",
+            "zero-shot",
+            ZeroShot,
+            "ferkit.builtin.zero_shot:ZeroShot",
+            "similarity of a face to the texts of the classes, by every encoder that has text",
+            needs=frozenset({"text"}),
+        ),
+        Component(
+            "head",
+            "gated",
+            Gated,
+            "ferkit.builtin.gated:Gated",
+            "mixture of experts: encoders and views, weighted by what is known of the pose",
+            uses=frozenset({"pose"}),
+        ),
+        Component(
+            "head",
+            "cross-attention",
+            CrossAttention,
+            "ferkit.builtin.cross_attention:CrossAttention",
+            "class texts attend to the tokens of all encoders and views: our reading of the paper's fusion",
+            needs=frozenset({"text"}),
+            uses=frozenset({"pose", "tokens"}),
+        ),
         *datasets.COMPONENTS,
     ]
 

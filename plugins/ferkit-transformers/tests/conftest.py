@@ -5,6 +5,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BitImageProcessor,
+    ChineseCLIPConfig,
+    ChineseCLIPModel,
     CLIPConfig,
     CLIPForImageClassification,
     CLIPImageProcessor,
@@ -75,8 +77,11 @@ SMALL = {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 4
 CONVOLUTIONS = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
 
 
+PAIR = {"vision_config": VISION, "text_config": TEXT, "projection_dim": 20}
+
+
 def _clip():
-    return CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=20)
+    return CLIPConfig(**PAIR)
 
 
 def _siglip(**more):
@@ -93,6 +98,7 @@ MODELS = {
     "clip": lambda: CLIPModel(_clip()),
     "clip-vision": lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION, projection_dim=20)),
     "clip-classifier": lambda: CLIPForImageClassification(CLIPConfig(**_clip().to_dict() | CLASSES)),
+    "chinese-clip": lambda: ChineseCLIPModel(ChineseCLIPConfig(**PAIR)),
     "siglip": lambda: SiglipModel(_siglip()),
     "siglip-classifier": lambda: SiglipForImageClassification(_siglip(**CLASSES)),
     "swin": lambda: SwinModel(SwinConfig(**SMALL)),

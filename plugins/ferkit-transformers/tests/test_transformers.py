@@ -78,7 +78,7 @@ def by_hand(model, folder, views):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit", "dinov2", "dinov2-registers", "clip", "clip-vision", "siglip", "swin", "resnet"]
+    "name", ["vit", "dinov2", "dinov2-registers", "clip", "clip-vision", "chinese-clip", "siglip", "swin", "resnet"]
 )
 def test_gives_what_processor_and_model_give_by_hand(checkpoints, views, name):
     model, folder = checkpoints[name]

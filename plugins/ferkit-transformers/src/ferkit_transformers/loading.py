@@ -56,8 +56,7 @@ def load_model(folder: Path, dtype: torch.dtype, *, text: bool = False, classifi
     if text and not hasattr(model, "get_text_features"):
         raise ComponentError(f"{folder} holds a {type(model).__name__}, which has no text tower: leave out `text`")
     if not text:
-        for name in [name for name, _ in model.named_children() if name.startswith("text")]:
-            delattr(model, name)
+        _drop_text(model)
     _drop_idle(model)
     return model
 
@@ -111,6 +110,14 @@ def _check_loaded(model: Any, found: Any, folder: Path, classifier: bool) -> Non
 
 def _has_optional_pooler(model: Any) -> bool:
     return "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+
+
+def _drop_text(model: Any) -> None:
+    """Leave out what only texts need, in a model of two towers that was loaded whole."""
+    parts = [name for name, _ in model.named_children() if name.startswith("text")]
+    for name in (*parts, "logit_scale", "logit_bias"):
+        if hasattr(model, name):
+            delattr(model, name)
 
 
 def _drop_idle(model: Any) -> None:

@@ -12,7 +12,14 @@ from ferkit.cli import app
 from ferkit.recipe_model import Align, Framework, Normalization, Prompts
 from ferkit.registry import Registered, default_registry
 
-FIRST_PARTY = ("ferkit", "ferkit-nano", "ferkit-open-clip", "ferkit-retinaface", "ferkit-timm")
+FIRST_PARTY = (
+    "ferkit",
+    "ferkit-nano",
+    "ferkit-open-clip",
+    "ferkit-retinaface",
+    "ferkit-timm",
+    "ferkit-transformers",
+)
 MARK = re.compile(r"^<!-- generated: ([a-z ]+) -->$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):(?=<code>)")
 

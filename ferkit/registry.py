@@ -30,6 +30,7 @@ FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
     ("encoder", "timm"): "ferkit-timm",
     ("encoder", "open-clip"): "ferkit-open-clip",
+    ("encoder", "transformers"): "ferkit-transformers",
     ("encoder", "nano"): "ferkit-nano",
 }
 """Components of ours that live in distributions of their own, for the install line of an error."""

@@ -4,9 +4,11 @@ Only safetensors and ONNX are read. Nothing is downloaded unless asked for.
 """
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = (".safetensors", ".onnx")
+FOLDER_FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*-of-*.safetensors")
+"""What is fetched and digested of a model's folder in Hugging Face's layout: configurations, tokenizer, weights."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference to weights.
+    """A parsed reference to weights: a file, or a model's folder in Hugging Face's layout.
 
     Attributes:
         scheme: ``pkg``, ``hf`` or ``path``.
@@ -38,6 +42,8 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> "Reference":
         """Parse ``pkg://package/file#sha256=…``, ``hf://owner/name/file@revision#sha256=…`` or ``path#sha256=…``.
+
+        A folder is ``hf://owner/name@revision``, or a path that ends in a slash.
 
         Raises:
             WeightsError: If it is none of these, or is of a format that could run code.
@@ -57,14 +63,14 @@ class Reference:
 
     def _check(self, text: str) -> None:
         file = self.location.split("@")[0] if self.scheme == "hf" else self.location
-        if not file.endswith(FORMATS):
+        if not self.is_folder and not file.endswith(FORMATS):
             raise WeightsError(
                 f"{text}: only {' and '.join(FORMATS)} files are loaded; pickled formats (.bin, .pt, .pth, .ckpt) can run "
                 "code when read. Convert with safetensors.torch.save_file(state_dict, 'model.safetensors')"
             )
         if self.scheme == "pkg" and not all(self.location.partition("/")):
             raise WeightsError(f"{text}: write pkg://import_package/file")
-        if self.scheme == "hf" and not re.fullmatch(r"[^/@]+/[^/@]+/[^@]+@[^@]+", self.location):
+        if self.scheme == "hf" and not (self.is_folder or re.fullmatch(r"[^/@]+/[^/@]+/[^@]+@[^@]+", self.location)):
             raise WeightsError(f"{text}: write hf://owner/name/file@revision")
 
     def require_pin(self) -> None:
@@ -78,16 +84,26 @@ class Reference:
         prefix = "" if self.scheme == "path" else f"{self.scheme}://"
         return f"{prefix}{self.location}" + (f"#sha256={self.sha256}" if self.sha256 else "")
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it names a model's folder."""
+        if self.scheme == "hf":
+            return re.fullmatch(r"[^/@]+/[^/@]+@[^@]+", self.location) is not None
+        return self.scheme == "path" and self.location.endswith("/")
+
     @cached_property
     def hub(self) -> tuple[str, str, str]:
-        """Of an ``hf`` reference: repository, file, revision."""
+        """Of an ``hf`` reference: repository, file (empty for a folder), revision."""
         place, revision = self.location.rsplit("@", 1)
-        owner, name, file = place.split("/", 2)
-        return f"{owner}/{name}", file, revision
+        owner, name, *file = place.split("/", 2)
+        return f"{owner}/{name}", "".join(file), revision
 
 
 def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file's content."""
+    """The hex SHA-256 of a file's content; of a folder's :data:`FOLDER_FILES`, of the lines ``sha256sum`` prints of them."""
+    if path.is_dir():
+        lines = [f"{sha256(path / name)}  {name}\n" for name in _folder_files(path)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -110,7 +126,7 @@ class WeightsStore:
         """Digest of every file handed out, by its reference: part of a result's provenance."""
 
     def path(self, text: str, pinned: bool = True) -> Path:
-        """The local file that ``text`` names, its digest checked.
+        """The local file or folder that ``text`` names, its digest checked; a folder has all of its weights.
 
         Args:
             text: The reference.
@@ -126,6 +142,8 @@ class WeightsStore:
         path = self.locate(reference)
         if path is None:
             raise WeightsError(self._missing(reference))
+        if reference.is_folder:
+            _check_whole(path, str(reference))
         found = sha256(path)
         if reference.sha256 and found != reference.sha256:
             raise WeightsError(
@@ -136,11 +154,11 @@ class WeightsStore:
         return path
 
     def locate(self, reference: Reference) -> Path | None:
-        """The local file of ``reference``, or None where there is none; a hub file is fetched if downloads are allowed."""
+        """The local file or folder of ``reference``, or None; what is on a hub is fetched if downloads are allowed."""
         if reference.scheme == "hf":
-            return self._hub_file(reference)
+            return self._hub_folder(reference) if reference.is_folder else self._hub_file(reference)
         path = _package_file(reference.location) if reference.scheme == "pkg" else Path(reference.location)
-        return path if path is not None and path.is_file() else None
+        return path if path is not None and (path.is_dir() if reference.is_folder else path.is_file()) else None
 
     def load(self, text: str, pinned: bool = True) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         """Tensors and metadata of a safetensors file.
@@ -150,6 +168,8 @@ class WeightsStore:
         """
         from safetensors import SafetensorError, safe_open
 
+        if Reference.parse(text).is_folder:
+            raise WeightsError(f"{text} names a folder: name the safetensors file itself")
         path = self.path(text, pinned)
         try:
             with safe_open(path, "pt") as file:
@@ -169,8 +189,25 @@ class WeightsStore:
         try:
             return Path(hf_hub_download(repository, file, revision=revision))
         except (OSError, ValueError) as error:  # of the network, of the hub, of the disk
-            cause = " ".join(str(error).split())
-            raise WeightsError(f"{reference} can't be downloaded: {type(error).__name__}: {cause}") from error
+            raise _not_downloaded(reference, error) from error
+
+    def _hub_folder(self, reference: Reference) -> Path | None:
+        from huggingface_hub import snapshot_download
+
+        repository, _, revision = reference.hub
+        files = list(FOLDER_FILES)
+        try:
+            cached = Path(snapshot_download(repository, revision=revision, allow_patterns=files, local_files_only=True))
+        except (OSError, ValueError):
+            cached = None
+        if cached and not _lacking(cached):
+            return cached
+        if not self.download:
+            return None
+        try:
+            return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+        except (OSError, ValueError) as error:
+            raise _not_downloaded(reference, error) from error
 
     def _missing(self, reference: Reference) -> str:
         if reference.scheme == "hf":
@@ -179,13 +216,56 @@ class WeightsStore:
             if offline():
                 return f"{reference} is not on this machine, and FERKIT_OFFLINE forbids downloads: unset it first"
             return (
-                f"{file} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
+                f"{file or 'the model'} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
                 "downloaded unless asked: run `ferkit weights fetch RECIPE`, or build the pipeline with download=True"
             )
         if reference.scheme == "pkg":
             package, file = reference.location.split("/", 1)
             return f"{file} is not in the package {package}: reinstall the distribution that brings it"
-        return f"there is no file {reference.location}: correct the path in the recipe"
+        what = "folder" if reference.is_folder else "file"
+        return f"there is no {what} {reference.location}: correct the path in the recipe"
+
+
+def _not_downloaded(reference: Reference, error: Exception) -> WeightsError:
+    cause = " ".join(str(error).split())
+    return WeightsError(f"{reference} can't be downloaded: {type(error).__name__}: {cause}")
+
+
+def _folder_files(folder: Path) -> list[str]:
+    """Names of the folder's :data:`FOLDER_FILES`, sorted."""
+    files = [path.name for path in folder.iterdir() if path.is_file()]
+    return sorted(name for name in files if any(fnmatch(name, pattern) for pattern in FOLDER_FILES))
+
+
+def _lacking(folder: Path) -> list[str]:
+    """Names of weight files that are not in a model's folder: ``model.safetensors``, or shards that its index names.
+
+    Raises:
+        WeightsError: If the index can't be read, or names files that are no shards of safetensors.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        shards = {"model.safetensors"}
+    else:
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            strange = [name for name in shards if not fnmatch(name, FOLDER_FILES[-1]) or "/" in name]
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise WeightsError(f"{index} is no index of safetensors shards: {type(error).__name__}: {error}") from error
+        if strange:
+            raise WeightsError(f"{index} names {strange[0]}, which is none of {FOLDER_FILES[-1]}")
+    return sorted(name for name in shards if not (folder / name).is_file())
+
+
+def _check_whole(folder: Path, reference: str) -> None:
+    lacking = _lacking(folder)
+    if lacking == ["model.safetensors"]:
+        raise WeightsError(
+            f"{reference} has no model.safetensors: pickled formats (.bin, .pt, .ckpt) can run code when read. Choose a "
+            "revision with safetensors, or convert where you trust it: load it with transformers and save_pretrained(…)"
+        )
+    if lacking:
+        raise WeightsError(f"{reference} lacks {', '.join(lacking)}, which its index names: copy or fetch it again")
 
 
 def _package_file(location: str) -> Path | None:

@@ -35,3 +35,15 @@ class TestTransformer(Timm):
     __test__ = True
     model = "vit_tiny_patch16_224"
     arguments = {"img_size": 64}
+
+
+class TestLayersOfATransformer(Timm):
+    __test__ = True
+    model = "test_vit"
+    arguments = {"img_size": 64}
+    more = {"layers": [1, -1]}
+
+
+class TestStagesOfAPyramid(Timm):
+    __test__ = True
+    more = {"layers": [1, 3]}

@@ -86,6 +86,41 @@ def test_stages_hold_every_parameter_once(checkpoints, name):
     assert all(parameter.requires_grad for parameter in encoder.module.parameters())
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_choose_the_tokens_and_nothing_else(checkpoints, name):
+    model, path = checkpoints[name]
+    plain = TimmEncoder(config(name, path), context())
+    chosen = TimmEncoder(config(name, path, layers=(-1, 1)), context())
+    views = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        settings = timm.data.resolve_model_data_config(model)
+        mean, std = (torch.tensor(settings[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        wanted = [1, len(model.feature_info) - 1]
+        early, late = model.forward_intermediates((views - mean) / std, wanted, norm=True, intermediates_only=True)
+        before, after = plain(views), chosen(views)
+    width, side = early.shape[1], late.shape[-1]
+    assert after.tokens.shape == (2, side * side, width + late.shape[1])
+    assert chosen.token_dim == after.tokens.shape[2]
+    assert torch.allclose(after.tokens[..., width:], late.flatten(2).transpose(1, 2), atol=1e-5)
+    pooled = early.reshape(2, width, side, early.shape[2] // side, side, -1).mean((3, 5))
+    assert torch.allclose(after.tokens[..., :width], pooled.flatten(2).transpose(1, 2), atol=1e-5)
+    assert torch.allclose(after.pooled, before.pooled, atol=1e-5)
+
+
+def test_the_last_layer_of_a_transformer_is_its_output(checkpoints):
+    name = "vit_tiny_patch16_224"
+    encoders = (TimmEncoder(config(name, checkpoints[name][1], layers=layers), context()) for layers in (None, (-1,)))
+    views = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(*(encoder(views).tokens for encoder in encoders), atol=1e-5)
+
+
+def test_a_layer_that_is_not_there_is_a_clear_error(checkpoints):
+    name = "vit_tiny_patch16_224"
+    with pytest.raises(ComponentError, match="has layers 0 to 11, and -1 for the last, but no 12"):
+        TimmEncoder(config(name, checkpoints[name][1], layers=(3, 12)), context())
+
+
 def test_weights_of_another_model_are_refused(checkpoints):
     with pytest.raises(WeightsError, match="does not fit test_efficientnet"):
         TimmEncoder(config("test_efficientnet", checkpoints["vit_tiny_patch16_224"][1]), context())

@@ -19,6 +19,12 @@ class TimmConfig(Config):
     labels: Annotated[tuple[str, ...] | None, Field(description="the classifier's columns: the encoder has logits")] = (
         None
     )
+    layers: Annotated[
+        tuple[int, ...] | None,
+        Field(
+            min_length=1, description="blocks or stages whose tokens are given, -1 the last; unset: the model's output"
+        ),
+    ] = None
     image_size: Annotated[int | None, Field(ge=16, le=2048, description="input side in pixels; unset: the model's")] = (
         None
     )

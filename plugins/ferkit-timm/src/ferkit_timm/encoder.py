@@ -21,7 +21,7 @@ class TimmEncoder:
         context: With ``config.labels``, its labels must be among them.
 
     Raises:
-        ComponentError: If timm has no such model.
+        ComponentError: If timm has no such model, or the model no such layer.
         WeightsError: If the weights are missing, altered, or of another model.
     """
 
@@ -40,14 +40,21 @@ class TimmEncoder:
         self.mean, self.std = torch.tensor([settings["mean"], settings["std"]]).reshape(2, 3, 1, 1).to(context.device)
         self.columns = column_order(config.labels, context.labels, config.model) if config.labels else None
         self.dim: int = getattr(model, "head_hidden_size", None) or model.num_features
+        self._layers = _layers(model, config)
         self.token_dim: int | None = model.num_features
+        if self._layers:
+            self.token_dim = sum(model.feature_info[index]["num_chs"] for index in self._layers)
         self.device, self.dtype = context.device, context.dtype
         self.module: nn.Module = model.to(context.device, context.dtype).eval()
         if not context.training:
             self.module.requires_grad_(False)
 
     def __call__(self, pixels: Tensor) -> EncoderOutput:
-        """Pooled ``[M, D]``, patch tokens ``[M, T, E]``, and logits ``[M, C]`` where the model classifies."""
+        """Pooled ``[M, D]``, patch tokens ``[M, T, E]``, and logits ``[M, C]`` where the model classifies.
+
+        Of several layers, tokens of one place are joined to one (Hariharan et al. 2015), after maps of larger size were
+        pooled to the smallest.
+        """
         if len(pixels) == 0:  # reshapes inside transformers can't tell what zero elements stand for
             return EncoderOutput(
                 torch.zeros(0, self.dim),
@@ -57,10 +64,16 @@ class TimmEncoder:
         x = pixels.to(self.device)
         if x.shape[-1] != self.size:
             x = F.interpolate(x, size=(self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        maps = self.module.forward_features(((x - self.mean) / self.std).to(self.dtype))
+        x = ((x - self.mean) / self.std).to(self.dtype)
+        if self._layers:
+            maps, chosen = self.module.forward_intermediates(x, indices=self._layers, norm=True, output_fmt="NCHW")
+            tokens = _joined(chosen)
+        else:
+            maps = self.module.forward_features(x)
+            tokens = self._tokens(maps)
         pooled = self.module.forward_head(maps, pre_logits=True)
         logits = self.module.forward_head(maps)[:, self.columns].float() if self.columns else None
-        return EncoderOutput(pooled.float(), self._tokens(maps).float(), logits)
+        return EncoderOutput(pooled.float(), tokens.float(), logits)
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Parameter groups from input to output, by timm's own grouping."""
@@ -76,6 +89,26 @@ class TimmEncoder:
         if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
             return maps.flatten(1, 2)
         return maps.flatten(2).transpose(1, 2)
+
+
+def _layers(model: nn.Module, config: TimmConfig) -> list[int]:
+    """Indices of the layers chosen, counted from the first, in the network's order; none where its output is wanted."""
+    if config.layers is None:
+        return []
+    if not hasattr(model, "forward_intermediates"):
+        raise ComponentError(f"timm's {config.model} gives no intermediate features: leave out `layers`")
+    count = len(model.feature_info)
+    if wrong := [index for index in config.layers if not -count <= index < count]:
+        raise ComponentError(
+            f"timm's {config.model} has layers 0 to {count - 1}, and -1 for the last, but no {wrong[0]}"
+        )
+    return sorted({index % count for index in config.layers})
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    """Maps ``[M, E_i, h_i, w_i]`` as tokens ``[M, h·w, ΣE_i]`` of the smallest map's grid."""
+    grid = min(each.shape[-2:] for each in maps)
+    return torch.cat([F.adaptive_avg_pool2d(each, grid) for each in maps], 1).flatten(2).transpose(1, 2)
 
 
 def _takes_img_size(model: str) -> bool:

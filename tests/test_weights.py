@@ -1,0 +1,137 @@
+"""Weights that are a model's folder: digest, completeness, the hub's cache."""
+
+import hashlib
+import json
+import subprocess
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from ferkit import WeightsError, WeightsStore
+from ferkit.weights import Reference, sha256
+
+SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def fill(folder, shards=False):
+    """A model's folder with weights in one file or two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "notes.md").write_text("not of the model")
+    names = SHARDS if shards else ["model.safetensors"]
+    for name in names:
+        save_file({name: torch.zeros(2)}, folder / name)
+    if shards:
+        index = {"weight_map": {name: name for name in SHARDS}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of the hub; whatever would reach for the network fails."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    return repository / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_whole_folder_is_handed_out_and_recorded(tmp_path, shards):
+    folder, store = fill(tmp_path / "model", shards), WeightsStore()
+    assert store.path(f"{folder}/") == folder
+    assert store.used == {f"{folder}/": sha256(folder)}
+    assert store.path(f"{folder}/#sha256={sha256(folder)}") == folder
+
+
+def test_the_digest_of_a_folder_is_that_of_sha256sums_lines(tmp_path):
+    folder = fill(tmp_path / "model")
+    lines = subprocess.run(
+        ["sha256sum", "config.json", "model.safetensors"], cwd=folder, capture_output=True, check=True
+    ).stdout
+    assert sha256(folder) == hashlib.sha256(lines).hexdigest()
+
+
+def test_the_digest_of_a_folder_covers_configuration_and_weights(tmp_path):
+    folder = fill(tmp_path / "model")
+    before = sha256(folder)
+    (folder / "notes.md").write_text("other notes")
+    assert sha256(folder) == before
+    for name, text in (("config.json", "{ }"), ("tokenizer.json", "{}"), ("model.safetensors", "other")):
+        (folder / name).write_text(text)
+        with pytest.raises(WeightsError, match="is not the file that was pinned"):
+            WeightsStore().path(f"{folder}/#sha256={before}")
+        fill(folder)
+        (folder / "tokenizer.json").unlink(missing_ok=True)
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(WeightsError, match=r"has no model.safetensors: pickled formats .* can run code"):
+        WeightsStore().path(f"{folder}/")
+    with pytest.raises(WeightsError, match="there is no folder"):
+        WeightsStore().path(f"{tmp_path}/none/")
+
+
+def test_a_lacking_shard_is_named(tmp_path):
+    folder = fill(tmp_path / "model", shards=True)
+    (folder / SHARDS[1]).unlink()
+    with pytest.raises(WeightsError, match=f"lacks {SHARDS[1]}, which its index names"):
+        WeightsStore().path(f"{folder}/")
+
+
+@pytest.mark.parametrize("index", ["", "[]", '{"weight_map": 1}', '{"weight_map": {"a": 1}}'])
+def test_a_damaged_index_is_a_clear_error(tmp_path, index):
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(WeightsError, match="is no index of safetensors shards"):
+        WeightsStore().path(f"{tmp_path}/")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model-00001-of-00001.bin", "../model-1-of-1.safetensors"])
+def test_an_index_may_name_shards_of_its_folder_only(tmp_path, name):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(WeightsError, match=r"which is none of model-\*-of-\*.safetensors"):
+        WeightsStore().path(f"{tmp_path}/")
+
+
+def test_a_folder_of_the_hub_comes_from_its_cache(hub):
+    store, text = WeightsStore(), "hf://owner/name@main"
+    with pytest.raises(WeightsError, match="must be pinned"):
+        store.path(text)
+    with pytest.raises(WeightsError, match=r"the model of owner/name at main \(not pinned\) is not on this machine"):
+        store.path(text, pinned=False)
+    fill(hub)
+    assert store.path(text, pinned=False) == hub
+    assert store.path(f"{text}#sha256={sha256(hub)}") == hub
+    assert store.path(f"hf://owner/name@{COMMIT}", pinned=False) == hub
+    (hub / "model.safetensors").unlink()
+    assert store.locate(Reference.parse(text)) is None
+
+
+def test_a_folder_is_fetched_where_downloads_are_allowed(hub, monkeypatch):
+    asked = []
+
+    def snapshot_download(repository, *, revision, allow_patterns, local_files_only=False):
+        asked.append((repository, revision, local_files_only))
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+        return str(fill(hub))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert WeightsStore(download=True).path("hf://owner/name@v1", pinned=False) == hub
+    assert asked == [("owner/name", "v1", True), ("owner/name", "v1", False)]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    folder = fill(tmp_path / "model")
+    with pytest.raises(WeightsError, match="names a folder: name the safetensors file itself"):
+        WeightsStore().load(f"{folder}/")
+    with pytest.raises(WeightsError, match=r"only .safetensors and .onnx files are loaded"):
+        WeightsStore().path(str(folder))

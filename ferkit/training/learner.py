@@ -88,7 +88,7 @@ class Learner(nn.Module):
                 self._allow(rate * training.layer_decay**depth, stage)
         if learn.text:
             towers = getattr(encoder, "text_stages", None)
-            if towers is None:
+            if towers is None or not towers():
                 raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
             for depth, stage in enumerate(reversed(towers())):
                 self._allow(rate * training.layer_decay**depth, stage)
@@ -123,11 +123,13 @@ class Learner(nn.Module):
     def mode(self, learning: bool) -> None:
         """Put what learns into training mode, for dropout and batch norms; the rest stays as for prediction."""
         self.eval()
-        if learning:
-            for name in self.learns:
-                self.parts[name].train()
-            if self._head:
-                self._head.module.train()
+        learn = [self.parts[name] for name in self.learns] + ([self._head.module] if self._head else [])
+        for module in learn if learning else []:
+            module.train()
+            for inner in module.modules():
+                own = list(inner.parameters())
+                if own and not any(parameter.requires_grad for parameter in own):
+                    inner.eval()
 
     def learnt(self) -> dict[str, Tensor]:
         """What moves in training, by name: parameters, and buffers of the modules in training mode."""

@@ -18,8 +18,9 @@ class NanoConfig(Config):
 
     weights: Annotated[
         Weights,
-        Field(description="safetensors with the tensors of timm's tf_efficientnet_lite0 and labels as metadata"),
+        Field(description="safetensors with the tensors of timm's mobilenetv1_100, labels and size as metadata"),
     ] = WEIGHTS
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of pooled features dropped while it learns")
 
 
 @hookimpl
@@ -31,7 +32,7 @@ def ferkit_components() -> Sequence[Component]:
             name="nano",
             config=NanoConfig,
             target="ferkit_nano.encoder:NanoEncoder",
-            summary="embedded expression classifier, seven emotions, EfficientNet-Lite0 at 80 px",
+            summary="embedded expression classifier, seven emotions, MobileNetV1 at 112 px",
             weights_licence="research use: trained on FER2013 (Kaggle competition data)",
             commercial=False,
             provides=frozenset({"logits", "tokens"}),

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 (Tan & Le 2019; the Lite variant of 2020: ReLU6, no squeeze-and-excitation) in plain torch.
+"""MobileNetV1 (Howard et al. 2017) for grey faces, in plain torch.
 
-The tensors carry the names of timm's ``tf_efficientnet_lite0``, so the same weights load in both. It is written out
-here because importing timm costs more than a whole cold prediction may take.
+The tensors carry the names of timm's ``mobilenetv1_100`` with one input channel and padding ``same``, so the same weights
+load in both. It is written out here because importing timm costs more than a whole cold prediction may take.
 """
 
 from collections.abc import Iterator
@@ -11,17 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-FEATURES = 1280
-# (repeats, kernel, stride, expansion, channels); the first row is depthwise-separable, without expansion
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+FEATURES = 1024
+MEAN, STD = 0.447, 0.25  # of the grey values 0..1 it takes
+STAGES = ((1, 1, 64), (2, 2, 128), (2, 2, 256), (6, 2, 512), (2, 2, FEATURES))  # blocks, stride of the first, channels
 
 
 class SameConv(nn.Conv2d):
@@ -45,79 +37,48 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 class Separable(nn.Module):
     """Depthwise, then pointwise convolution."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv_dw = SameConv(inputs, inputs, kernel, stride, groups=inputs, bias=False)
+        self.conv_dw = SameConv(inputs, inputs, 3, stride, groups=inputs, bias=False)
         self.bn1 = _norm(inputs)
         self.conv_pw = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)), inplace=True)))
-
-
-class InvertedResidual(nn.Module):
-    """Expand, depthwise, project; with a shortcut where the shape stays."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        width = inputs * expansion
-        self.shortcut = stride == 1 and inputs == outputs
-        self.conv_pw = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = _norm(width)
-        self.conv_dw = SameConv(width, width, kernel, stride, groups=width, bias=False)
-        self.bn2 = _norm(width)
-        self.conv_pwl = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = _norm(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
-        y = F.relu6(self.bn2(self.conv_dw(y)), inplace=True)
-        y = self.bn3(self.conv_pwl(y))
-        return x + y if self.shortcut else y
+        x = F.relu6(self.bn1(self.conv_dw(x)), inplace=True)
+        return F.relu6(self.bn2(self.conv_pw(x)), inplace=True)
 
 
 class Nano(nn.Module):
-    """Face views ``[M, 3, S, S]``, normalized to -1..1, to pooled features ``[M, 1280]`` and logits ``[M, C]``."""
+    """Grey face views ``[M, 1, S, S]`` of mean 0 and deviation 1 to feature maps, and those to logits."""
 
     def __init__(self, classes: int, drop: float = 0.0) -> None:
         super().__init__()
-        self.conv_stem = SameConv(3, 32, 3, 2, bias=False)
+        self.conv_stem = SameConv(1, 32, 3, 2, bias=False)
         self.bn1 = _norm(32)
         self.blocks = nn.Sequential(*_stages())
-        self.conv_head = nn.Conv2d(STAGES[-1][-1], FEATURES, 1, bias=False)
-        self.bn2 = _norm(FEATURES)
         self.drop = nn.Dropout(drop)
         self.classifier = nn.Linear(FEATURES, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last feature map, ``[M, 1280, s, s]``."""
-        x = F.relu6(self.bn1(self.conv_stem(x)), inplace=True)
-        return F.relu6(self.bn2(self.conv_head(self.blocks(x))), inplace=True)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.features(x).mean((2, 3))
-        return pooled, self.classifier(self.drop(pooled))
+        """The last feature map, ``[M, 1024, s, s]``."""
+        maps: Tensor = self.blocks(F.relu6(self.bn1(self.conv_stem(x)), inplace=True))
+        return maps
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Parameter groups from input to output."""
         stem = [*self.conv_stem.parameters(), *self.bn1.parameters()]
-        last = [*self.conv_head.parameters(), *self.bn2.parameters(), *self.classifier.parameters()]
-        return [stem, *(list(stage.parameters()) for stage in self.blocks), last]
+        return [stem, *(list(stage.parameters()) for stage in self.blocks), list(self.classifier.parameters())]
 
 
 def _stages() -> Iterator[nn.Sequential]:
     inputs = 32
-    for repeats, kernel, stride, expansion, outputs in STAGES:
-        blocks: list[nn.Module] = []
-        for index in range(repeats):
-            step = stride if index == 0 else 1
-            if expansion == 1:
-                blocks.append(Separable(inputs, outputs, kernel, step))
-            else:
-                blocks.append(InvertedResidual(inputs, outputs, kernel, step, expansion))
-            inputs = outputs
-        yield nn.Sequential(*blocks)
+    for count, stride, outputs in STAGES:
+        widths = [inputs, *[outputs] * count]
+        yield nn.Sequential(
+            *(Separable(widths[index], outputs, stride if index == 0 else 1) for index in range(count))
+        )
+        inputs = outputs
 
 
 def fuse(network: nn.Module) -> None:

@@ -47,7 +47,7 @@ class Augmentation:
             seed: Decides everything.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would note a traceback for GPUs
             flipped = bool(torch.rand(()) < self.options.flip)
             if flipped:
                 pixels = pixels.flip(-1)

@@ -99,7 +99,7 @@ class ViewSource(Dataset[Batch]):
         if len(views) != len(index):
             return views, targets
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self._seed, self.draw, -1 - index[0]))
+            torch.default_generator.manual_seed(seed_of(self._seed, self.draw, -1 - index[0]))
             share = float(torch.distributions.Beta(self._mixup, self._mixup).sample())
 
         def blend(values: Tensor) -> Tensor:

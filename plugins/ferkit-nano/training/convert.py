@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tgz", type=Path, required=True)
     parser.add_argument("--fer2013", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--size", type=int, default=96)
     args = parser.parse_args()
     network = convert(read(args.tgz), faces(args.fer2013, args.size))
     kept = {

@@ -32,7 +32,7 @@ def ferkit_components() -> Sequence[Component]:
             name="nano",
             config=NanoConfig,
             target="ferkit_nano.encoder:NanoEncoder",
-            summary="embedded expression classifier, seven emotions, MobileNetV1 at 112 px",
+            summary="embedded expression classifier, seven emotions, MobileNetV1 at 96 px",
             weights_licence="research use: trained on FER2013 (Kaggle competition data)",
             commercial=False,
             provides=frozenset({"logits", "tokens"}),

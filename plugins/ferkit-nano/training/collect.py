@@ -24,7 +24,7 @@ from ferkit.datasets.split import hold_out
 from ferkit.images import decode
 from ferkit.types import ImageBatch
 
-Row = tuple[str, str, str, str, str]  # image, label, subject, group, split
+Row = tuple[str, str, str, str, str, str]  # id, image, label, subject, group, split
 MOST = 2000  # wild faces of one class
 
 
@@ -34,7 +34,8 @@ def fer2013(root: Path) -> Iterator[Row]:
     _, held = hold_out(samples, 0.05, seed=0)
     chosen = {sample.id for sample in held}
     for sample in samples:
-        yield sample.source, str(sample.label), "", str(sample.group), "validation" if sample.id in chosen else "train"
+        side = "validation" if sample.id in chosen else "train"
+        yield f"fer2013/{sample.id}", sample.source, str(sample.label), "", str(sample.group), side
 
 
 def side(subject: str) -> str:
@@ -65,7 +66,7 @@ def wild(root: Path, out: Path, labels: tuple[str, ...]) -> Iterator[Row]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.mul(255).round().byte().permute(1, 2, 0).numpy()).convert("L").save(path)
         taken[row["label"]] += split == "train"
-        yield str(path.absolute()), row["label"], row["subject"], "", split
+        yield f"wild/{path.stem}", str(path.absolute()), row["label"], row["subject"], "", split
 
 
 def main() -> None:
@@ -78,7 +79,7 @@ def main() -> None:
     labels = ferkit.load_recipe("default").labels
     with (args.out / "faces.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(("image", "label", "subject", "group", "split"))
+        table.writerow(("id", "image", "label", "subject", "group", "split"))
         table.writerows(fer2013(args.fer2013))
         table.writerows(wild(args.wild, args.out, labels))
 

@@ -79,9 +79,10 @@ def train(
     folder = Path(out)
     accelerator = _accelerator(training, device, folder)
     key = digest({name: value for name, value in loaded.resolved().items() if name not in ("name", "description")})
-    if accelerator.is_main_process and (done := _claim(folder, key, overwrite)):
+    with accelerator.main_process_first():
+        done = _claim(folder, key, overwrite and accelerator.is_main_process)
+    if done:
         return done
-    accelerator.wait_for_everyone()
     shown = sys.stderr.isatty() if progress is None else progress
     with Live(training) if shown and accelerator.is_main_process else Quiet() as live:
         return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download))

@@ -34,8 +34,8 @@ def fer2013(root: Path) -> Iterator[Row]:
     _, held = hold_out(samples, 0.05, seed=0)
     chosen = {sample.id for sample in held}
     for sample in samples:
-        side = "validation" if sample.id in chosen else "train"
-        yield f"fer2013/{sample.id}", sample.source, str(sample.label), "", str(sample.group), side
+        split = "validation" if sample.id in chosen else "train"
+        yield f"fer2013/{sample.id}", sample.source, str(sample.label), "", str(sample.group), split
 
 
 def side(subject: str) -> str:

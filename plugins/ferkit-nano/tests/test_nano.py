@@ -11,6 +11,7 @@ from ferkit import Context, FerkitError, WeightsError
 from ferkit.weights import WeightsStore
 from ferkit_nano import WEIGHTS, NanoConfig
 from ferkit_nano.encoder import NanoEncoder
+from ferkit_nano.network import MEAN, STD
 
 LABELS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 FILE = resources.files("ferkit_nano") / "weights" / "nano.safetensors"
@@ -25,49 +26,32 @@ def encode(views, **more):
         return NanoEncoder(NanoConfig(), context(**more))(views)
 
 
-def test_the_network_is_timms_tf_efficientnet_lite0():
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=7).eval()
+def test_the_network_is_timms_mobilenetv1():
+    model = timm.create_model("mobilenetv1_100", num_classes=7, in_chans=1, pad_type="same", bn_eps=1e-3).eval()
     tensors = {name: tensor.float() for name, tensor in load_file(FILE).items()}
     assert not [name for name in model.load_state_dict(tensors, strict=False).missing_keys if "num_batches" not in name]
-    grey = torch.rand(3, 1, 80, 80, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
+    grey = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected = model(grey * 2 - 1)
-    assert torch.allclose(encode(grey).logits, expected, atol=1e-3)
-
-
-def test_the_same_weights_run_through_the_encoder_timm():
-    nano = {"use": "nano"}
-    by_timm = {
-        "use": "timm",
-        "model": "tf_efficientnet_lite0",
-        "weights": WEIGHTS,
-        "image_size": 80,
-        "labels": list(LABELS),
-    }
-    photo = torch.rand(1, 80, 80, generator=torch.Generator().manual_seed(1))
-    results = [
-        ferkit.pipeline("default", {"detector.use": "whole-image", "encoders.nano": encoder})(photo)
-        for encoder in (nano, by_timm)
-    ]
-    assert torch.allclose(results[0].probabilities, results[1].probabilities, atol=1e-4)
+        expected = model((grey - MEAN) / STD)
+    assert torch.allclose(encode(grey.expand(-1, 3, -1, -1)).logits, expected, atol=1e-3)
 
 
 def test_outputs_and_zero_views():
     for count in (0, 1, 5):
         output = encode(torch.rand(count, 3, 112, 112))
-        assert output.pooled.shape == (count, 1280)
-        assert output.tokens.shape == (count, 9, 1280)
+        assert output.pooled.shape == (count, 1024)
+        assert output.tokens.shape == (count, 9, 1024)
         assert output.logits.shape == (count, 7)
 
 
 def test_a_photo_and_its_grey_copy_are_answered_alike():
-    views = torch.rand(2, 3, 80, 80)
+    views = torch.rand(2, 3, 96, 96)
     grey = (views * torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
     assert torch.allclose(encode(views).logits, encode(grey).logits, atol=1e-3)
 
 
 def test_logits_follow_the_recipes_labels_by_name():
-    views = torch.rand(2, 3, 80, 80)
+    views = torch.rand(2, 3, 96, 96)
     all_of_them, some = encode(views).logits, encode(views, labels=("anger", "neutral")).logits
     assert torch.equal(some, all_of_them[:, [6, 0]])
 
@@ -91,8 +75,18 @@ def test_it_can_learn_on():
     encoder = NanoEncoder(NanoConfig(), context(training=True))
     parameters = [id(parameter) for stage in encoder.stages() for parameter in stage]
     assert sorted(parameters) == sorted(id(parameter) for parameter in encoder.module.parameters())
-    encoder(torch.rand(2, 3, 80, 80)).logits.sum().backward()
+    encoder(torch.rand(2, 3, 96, 96)).logits.sum().backward()
     assert encoder.module.conv_stem.weight.grad is not None
+
+
+def test_learning_may_start_without_a_classifier(tmp_path):
+    tensors = {name: tensor for name, tensor in load_file(FILE).items() if not name.startswith("classifier.")}
+    config = NanoConfig(weights=str(tmp_path / "init.safetensors"))
+    save_file(tensors, config.weights, metadata={"labels": json.dumps(LABELS), "size": "96"})
+    first, second = (NanoEncoder(config, context(training=True)).module.classifier.weight for _ in range(2))
+    assert torch.equal(first, second)
+    with pytest.raises(WeightsError, match=r"classifier\.weight"):
+        NanoEncoder(config, context())
 
 
 def test_the_weights_are_small_and_pinned():

@@ -20,6 +20,7 @@ class NanoConfig(Config):
         Weights,
         Field(description="safetensors with the tensors of timm's mobilenetv1_100, labels and size as metadata"),
     ] = WEIGHTS
+    mirror: bool = Field(default=True, description="logits are the mean over a face and its mirror image: twice the work")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of pooled features dropped while it learns")
 
 

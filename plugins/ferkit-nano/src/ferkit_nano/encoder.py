@@ -38,6 +38,7 @@ class NanoEncoder:
         self._network = Nano(len(trained_for), config.dropout)
         _load(self._network, tensors, config.weights, context)
         self._plain = context.training
+        self._mirror = config.mirror and not context.training
         if not context.training:
             self._network.eval().requires_grad_(False)
         self.dtype, self.device = context.dtype, context.device
@@ -49,10 +50,17 @@ class NanoEncoder:
         if not self._plain:
             fuse(self._network)  # not before: what was learnt is put in place after construction
             self._plain = True
-        maps = self._network.features(self._prepare(pixels))
+        grey = self._prepare(pixels)
+        maps = self._network.features(grey)
         pooled = maps.mean((2, 3))
-        logits = self._network.classifier(self._network.drop(pooled))[:, self.columns]
-        return EncoderOutput(pooled.float(), maps.flatten(2).transpose(1, 2).float(), logits.float())
+        logits = self._classified(pooled)
+        if self._mirror:
+            logits = (logits + self._classified(self._network.features(grey.flip(-1)).mean((2, 3)))) / 2
+        return EncoderOutput(pooled.float(), maps.flatten(2).transpose(1, 2).float(), logits)
+
+    def _classified(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self._network.classifier(self._network.drop(pooled))
+        return logits[:, self.columns].float()
 
     def _prepare(self, pixels: Tensor) -> Tensor:
         x = pixels.to(self.device)

@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=b28ffc89188cc6903d52f5882ede491a9d2b9b05e4a975c7345a182de7feadd6"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=9d7138f5494b2878fa51ff3569d65eb95d196668d58d0c08fba4fdf6bc60cfc4"
 )
 
 
@@ -20,7 +20,9 @@ class NanoConfig(Config):
         Weights,
         Field(description="safetensors with the tensors of timm's mobilenetv1_100, labels and size as metadata"),
     ] = WEIGHTS
-    mirror: bool = Field(default=True, description="logits are the mean over a face and its mirror image: twice the work")
+    mirror: bool = Field(
+        default=True, description="logits are the mean over a face and its mirror image: twice the work"
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of pooled features dropped while it learns")
 
 

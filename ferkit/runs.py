@@ -59,7 +59,7 @@ def write_run(
     if head:
         data["head"]["weights"] = _save(folder / "head.safetensors", head, metadata)
     for name, tensors in encoders.items():
-        data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, metadata)
+        data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, {})
     write_text(folder / "README.md", card)
     write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")

@@ -210,7 +210,7 @@ def _adapt(module: nn.Module, options: Lora, name: str) -> list[nn.Parameter]:
     try:
         inject_adapter_in_model(config, module)
     except ValueError as error:
-        raise FerkitError(f"training.learn.{name}.lora: {error}") from error
+        raise FerkitError(f"training.learn.{name}.lora: {' '.join(str(error).split())}") from error
     for key, layer in module.named_modules():
         if isinstance(layer, LoraLayer) and not isinstance(layer.get_base_layer(), nn.Linear | nn.Conv2d):
             kind = type(layer.get_base_layer()).__name__

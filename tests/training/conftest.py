@@ -73,6 +73,9 @@ def checkpoints(tmp_path_factory):
         torch.manual_seed(0)
         size = {"img_size": 32} if model == "test_vit" else {}
         network = timm.create_model(model, num_classes=0, **size)
+        with torch.no_grad():
+            for parameter in network.parameters():  # fresh ones have zeros, past which no gradient gets
+                parameter.add_(0.05 * torch.randn_like(parameter))
         save_file(network.state_dict(), folder / f"{model}.safetensors")
         found[model] = {
             "use": "timm",

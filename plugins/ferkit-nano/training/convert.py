@@ -79,7 +79,9 @@ def faces(fer2013: Path, size: int, count: int = 512) -> Tensor:
     """Some training faces, the same ones each time."""
     paths = sorted((fer2013 / "train").glob("*/*"))
     chosen = np.random.default_rng(0).permutation(len(paths))[:count]
-    pictures = [Image.open(paths[index]).convert("L").resize((size, size), Image.Resampling.BILINEAR) for index in chosen]
+    pictures = [
+        Image.open(paths[index]).convert("L").resize((size, size), Image.Resampling.BILINEAR) for index in chosen
+    ]
     return torch.from_numpy(np.stack(pictures)).unsqueeze(1) / 255
 
 

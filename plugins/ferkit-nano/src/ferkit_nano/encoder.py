@@ -31,7 +31,9 @@ class NanoEncoder:
     def __init__(self, config: NanoConfig, context: Context) -> None:
         tensors, metadata = context.weights.load(config.weights)
         if "labels" not in metadata or "size" not in metadata:
-            raise WeightsError(f"{config.weights}: its metadata must name `labels` and `size`, as training/ writes them")
+            raise WeightsError(
+                f"{config.weights}: its metadata must name `labels` and `size`, as training/ writes them"
+            )
         trained_for = json.loads(metadata["labels"])
         self.size = int(metadata["size"])
         self.columns = column_order(trained_for, context.labels, "the encoder nano")

@@ -75,9 +75,7 @@ def _stages() -> Iterator[nn.Sequential]:
     inputs = 32
     for count, stride, outputs in STAGES:
         widths = [inputs, *[outputs] * count]
-        yield nn.Sequential(
-            *(Separable(widths[index], outputs, stride if index == 0 else 1) for index in range(count))
-        )
+        yield nn.Sequential(*(Separable(widths[index], outputs, stride if index == 0 else 1) for index in range(count)))
         inputs = outputs
 
 

@@ -326,7 +326,9 @@ def _field_names(model: type[BaseModel], path: Keys) -> list[str]:
     """The fields of the model at ``path`` inside ``model``; none where something else is there."""
     inner: Any = model
     for key in path:
-        inner = inner.model_fields[key].annotation if key in inner.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = inner.model_fields[key].annotation if key in inner.model_fields else None
+        models = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+        inner = next((kind for kind in models if issubclass(kind, BaseModel)), None)
+        if inner is None:
             return []
     return list(inner.model_fields)

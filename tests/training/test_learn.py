@@ -171,7 +171,7 @@ def test_pictures_learn_from_their_captions(recipe, train, clip, faces, tmp_path
     }
     run, _ = train(recipe(encoders={"clip": clip}, head={"use": "zero-shot"}, data=data, training=settings))
     losses = [row["train"]["contrastive"] for row in history(run)]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_no_captions_is_an_error(recipe, train, clip):
@@ -194,8 +194,8 @@ def test_a_student_learns_what_its_teacher_says_label_by_label(recipe, train, wr
     train(str(write_recipe(recipe(training=settings))), "student")
     teacher, student = (trainer.probabilities()[0] for trainer in trainers)
     order = [permuted.index(label) for label in LABELS]
-    assert (student - teacher[:, order]).abs().max() < 0.1
-    assert (student - teacher).abs().max() > 0.3  # were columns not found by name
+    assert (student - teacher[:, order]).abs().mean() < 0.06
+    assert (student - teacher).abs().mean() > 0.1  # were columns not found by name
 
 
 def test_votes_are_learnt_as_shares(recipe, train, faces, tmp_path, trainers):

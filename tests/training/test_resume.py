@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_told(stopped, train, damage):
 
 def test_a_finished_run_is_returned_at_once(recipe, train, monkeypatch):
     made = recipe()
-    run, metrics = train(made)
+    _, metrics = train(made)
     monkeypatch.setattr("ferkit.training.train.gather", crash)
     again = train(made)[1]
     assert again == metrics

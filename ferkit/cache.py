@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from ferkit.errors import FerkitError
+
+Entry = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors and metadata."""
 
 
 def cache_folder() -> Path:
@@ -38,8 +43,20 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
-    def load(self, room: str, key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Tensors, mapped from disk rather than read, and metadata; None where there are none, or they are damaged."""
+    def get(self, room: str, key: str, compute: Callable[[], Entry]) -> Entry:
+        """An entry, computed and kept where there is none yet; mapped from disk rather than held in memory.
+
+        Raises:
+            FerkitError: If it can't be written.
+        """
+        if (found := self.load(room, key)) is not None:
+            return found
+        made = compute()
+        self.save(room, key, *made)
+        return self.load(room, key) or made
+
+    def load(self, room: str, key: str) -> Entry | None:
+        """An entry, mapped from disk rather than read; None where there is none, or it is damaged."""
         path = self._path(room, key)
         try:
             with safe_open(path, "pt") as file:
@@ -52,17 +69,27 @@ class Cache:
             return None
 
     def save(self, room: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Write an entry whole or not at all."""
+        """Write an entry whole or not at all.
+
+        Raises:
+            FerkitError: If the disk is full or forbidden.
+        """
         path = self._path(room, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
+        content = {key: tensor.contiguous() for key, tensor in tensors.items()}
         try:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, name, dict(metadata))
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")  # processes may write the same entry
+            os.close(handle)
+            try:
+                save_file(content, name, dict(metadata))
+                Path(name).replace(path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except (OSError, SafetensorError) as error:
+            raise FerkitError(
+                f"the cache {self.folder} can't be written ({error}): make room, or name another folder in FERKIT_CACHE"
+            ) from error
 
     def _path(self, room: str, key: str) -> Path:
         return self.folder / room / key[:2] / f"{key}.safetensors"

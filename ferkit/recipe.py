@@ -167,6 +167,10 @@ class _Validation:
         if data.get("ferkit", 1) != 1 or data.get("ferkit") is True:
             self._add(("ferkit",), f"format {data['ferkit']!r} is unknown: this ferkit reads format 1")
             raise RecipeError(self.problems, self.name)
+        training = data.get("training")
+        if isinstance(training, dict) and is_path(str(training.get("teacher"))):
+            teacher = self._resolve(("training", "teacher"), training["teacher"])
+            data["training"] = {**training, "teacher": teacher}
         framework = self._model(Framework, data, ())
         detector = self._part("detector", ("detector",), data.get("detector"))
         pose = self._part("pose", ("pose",), data.get("pose"))
@@ -183,6 +187,9 @@ class _Validation:
         if framework:
             for label in set(framework.prompts.words) - set(framework.labels):
                 self._add(("prompts", "words", label), f"is none of the labels {', '.join(framework.labels)}")
+            learn = framework.training.learn if framework.training else ()
+            for name in set(learn) - set(found) if isinstance(learn, dict) else ():
+                self._add(("training", "learn", name), f"is none of the encoders {', '.join(found)}")
         encoders = {name: part for name, part in found.items() if part}
         if self.problems or not (framework and detector and head and normalization and selection):
             raise RecipeError(self.problems, self.name)
@@ -319,7 +326,9 @@ def _field_names(model: type[BaseModel], path: Keys) -> list[str]:
     """The fields of the model at ``path`` inside ``model``; none where something else is there."""
     inner: Any = model
     for key in path:
-        inner = inner.model_fields[key].annotation if key in inner.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = inner.model_fields[key].annotation if key in inner.model_fields else None
+        models = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+        inner = next((kind for kind in models if issubclass(kind, BaseModel)), None)
+        if inner is None:
             return []
     return list(inner.model_fields)

@@ -1,20 +1,33 @@
 """Runs: folders that hold what was trained, read wherever a recipe is."""
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ferkit.components import weight_fields
-from ferkit.errors import StageError
+from ferkit.components import map_texts, weight_fields
+from ferkit.errors import FerkitError
 from ferkit.recipe import Recipe
 from ferkit.weights import sha256
+from ferkit.writers import replacing
+
+
+def require_loadable_head(recipe: Recipe) -> None:
+    """Check that what the head learns can be loaded again.
+
+    Raises:
+        FerkitError: If it has no option ``weights``.
+    """
+    if "weights" not in weight_fields(type(recipe.head.config)):
+        raise FerkitError(
+            f"the head {recipe.head.name} would learn, and has no option `weights` to load that by again: choose another"
+        )
 
 
 def write_run(
@@ -24,6 +37,7 @@ def write_run(
     encoders: Mapping[str, Mapping[str, Tensor]],
     metrics: Mapping[str, Any],
     card: str,
+    used: Mapping[str, str],
 ) -> None:
     """Write weights, resolved recipe, metrics and model card; each file whole or not at all, the recipe last but one.
 
@@ -34,35 +48,77 @@ def write_run(
         encoders: By encoder, the tensors that changed.
         metrics: Plain data for ``metrics.json``.
         card: Text of ``README.md``.
+        used: Digests of the weights that were read, by reference: those that stayed as they were are pinned.
 
     Raises:
-        StageError: If the head has no option ``weights`` to be loaded by again.
-        OSError: If the disk is full or forbidden.
+        FerkitError: If the disk is full or forbidden.
     """
     data = recipe.resolved()
+    _pin(data, recipe, used)
     metadata = {"labels": json.dumps(recipe.labels), "encoders": json.dumps(list(recipe.encoders))}
     if head:
-        if "weights" not in weight_fields(type(recipe.head.config)):
-            raise StageError(f"the head {recipe.head.name} learnt, and has no option `weights` to load that by again")
         data["head"]["weights"] = _save(folder / "head.safetensors", head, metadata)
     for name, tensors in encoders.items():
-        data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, metadata)
+        data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, {})
     write_text(folder / "README.md", card)
     write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
 
 
+def _pin(data: dict[str, Any], recipe: Recipe, used: Mapping[str, str]) -> None:
+    """Add the digest of what was read to every reference to weights that has none."""
+    for path, part in recipe.parts().items():
+        options = data
+        for key in path.split("."):
+            options = options[key]
+        for name in [*weight_fields(type(part.config)), *(["learnt"] if part.learnt else [])]:
+            options[name] = map_texts(options[name], lambda text: _pinned(text, used))
+
+
+def _pinned(text: str, used: Mapping[str, str]) -> str:
+    return text if "#" in text or text not in used else f"{text}#sha256={used[text]}"
+
+
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Write a safetensors file; its pinned reference, relative to the run."""
-    partial = path.with_suffix(".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
-    partial.replace(path)
+    write_tensors(path, tensors, metadata)
     return f"{path.name}#sha256={sha256(path)}"
 
 
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file to write, which becomes ``path`` if all goes well; else what was there before stays.
+
+    Raises:
+        FerkitError: If the disk is full or forbidden.
+    """
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError, SafetensorError) as error:  # as Python, torch and safetensors tell it
+        cause = str(error).splitlines()[0]
+        raise FerkitError(
+            f"{path} can't be written ({cause}): make room, and run the same command again; it goes on from the last "
+            "checkpoint"
+        ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all.
+
+    Raises:
+        FerkitError: If the disk is full or forbidden.
+    """
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written(path) as temporary:
+        save_file(content, temporary, dict(metadata or {}))
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).replace(path)
+    """Write a text file whole or not at all.
+
+    Raises:
+        FerkitError: If the disk is full or forbidden.
+    """
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

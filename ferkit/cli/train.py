@@ -36,6 +36,12 @@ def train(
     except KeyboardInterrupt:
         say(f"interrupted; the same command goes on from {out}")
         raise typer.Exit(INTERRUPTED) from None
+    for side in metrics["data"].values():
+        if side["missed"]:
+            say(
+                f"no face was found in {side['missed']} of {side['samples']} pictures, {len(side['unreadable'])} of which "
+                f"can't be read: {out / 'metrics.json'} names these"
+            )
     found = metrics["validation"]
     say(
         f"{out}: accuracy {found['accuracy']:.1%}, UAR {found['uar']:.1%} on {found['n']} held-out faces "

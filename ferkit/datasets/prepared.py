@@ -1,5 +1,6 @@
 """Samples as views: what training and evaluation start from, computed once and kept in the cache."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 import ferkit
-from ferkit.cache import Cache, digest
+from ferkit.cache import Cache, Entry, digest
 from ferkit.datasets.shards import Shards
 from ferkit.errors import FerkitError, ImageError
 from ferkit.images import decode
@@ -101,19 +102,14 @@ def prepare(
     """
     pieces, keys, errors = [], [], {}
     view_digest = _digest(recipe, context, is_crop)
-    preparation: Preparation | None = None
+    preparation = functools.cache(lambda: Preparation(recipe, context))
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
         key = digest([view_digest, [_fingerprint(sample) for sample in chunk]])
-        entry = cache.load(ROOM, key)
-        if entry is None:
-            preparation = preparation or Preparation(recipe, context)
-            with torch.no_grad():
-                entry = _shard(chunk, is_crop, preparation)
-            cache.save(ROOM, key, *entry)
-        pieces.append(entry[0])
+        tensors, metadata = cache.get(ROOM, key, functools.partial(_shard, chunk, is_crop, preparation))
+        pieces.append(tensors)
         keys.append(key)
-        errors.update({chunk[int(index)].id: text for index, text in json.loads(entry[1]["errors"]).items()})
+        errors.update({chunk[int(index)].id: text for index, text in json.loads(metadata["errors"]).items()})
         advance(len(chunk))
     if not pieces:
         raise FerkitError("there is no sample to prepare")
@@ -163,27 +159,25 @@ def _fingerprint(sample: Sample) -> list[object]:
             content = sha256(Path(sample.source))
         except OSError as error:
             content = f"unreadable: {error}"
-    return [content, sample.box, sample.landmarks, sample.pose]
+    landmarks = {scheme: torch.as_tensor(points).tolist() for scheme, points in (sample.landmarks or {}).items()}
+    return [content, sample.box, landmarks, sample.pose]
 
 
-def _shard(
-    samples: Sequence[Sample], is_crop: bool, preparation: Preparation
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _shard(samples: Sequence[Sample], is_crop: bool, preparation: Callable[[], Preparation]) -> Entry:
     """Tensors and metadata of some samples' views."""
     errors: dict[int, str] = {}
     columns: dict[str, list[Tensor]] = {}
     for start in range(0, len(samples), BATCH):
         readable: list[tuple[int, Tensor]] = []
-        for index in range(start, min(start + BATCH, len(samples))):
-            sample = samples[index]
+        span = range(start, min(start + BATCH, len(samples)))
+        for index in span:
             try:
-                readable.append((index, decode(sample.picture)))
+                readable.append((index, decode(samples[index].picture)))
             except ImageError as error:
                 errors[index] = str(error)
-        for name, values in _rows(
-            samples, readable, range(start, min(start + BATCH, len(samples))), is_crop, preparation
-        ):
-            columns.setdefault(name, []).append(values)
+        with torch.no_grad():
+            for name, values in _rows(samples, readable, span, is_crop, preparation()):
+                columns.setdefault(name, []).append(values)
     tensors = {name: torch.cat(values) for name, values in columns.items()}
     return tensors, {"errors": json.dumps(errors)}
 

@@ -99,9 +99,11 @@ class ComponentSuite:
         part = {"use": registered.qualified, **options}
         recipe |= {"encoders": {"any": part if self.kind == "encoder" else {"use": COMPANION}}}
         if self.kind != "encoder":
-            recipe[self.kind] = part
-        parts = load_recipe(recipe, registry=registry).parts()
-        return parts["encoders.any" if self.kind == "encoder" else self.kind].config
+            recipe["data" if self.kind == "dataset" else self.kind] = part
+        loaded = load_recipe(recipe, registry=registry)
+        if loaded.data:
+            return loaded.data.config
+        return loaded.parts()["encoders.any" if self.kind == "encoder" else self.kind].config
 
     def context(self, device: str = "cpu", dtype: torch.dtype = torch.float32, training: bool | None = None) -> Context:
         """What the component is built in."""

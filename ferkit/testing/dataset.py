@@ -1,12 +1,10 @@
 """The conformance suite of data sets."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
-from pydantic import BaseModel
 
 from ferkit.errors import FerkitError
 from ferkit.images import decode
@@ -21,14 +19,6 @@ class DatasetSuite(ComponentSuite):
     """Checks for a data set; its ``path`` and the like point to a few pictures made for tests (``options()``)."""
 
     kind: ClassVar[str] = "dataset"
-
-    def validated(self, options: Mapping[str, Any]) -> BaseModel:
-        """The configuration made of these options.
-
-        Raises:
-            pydantic.ValidationError: If they are wrong.
-        """
-        return self.registered().component.config.model_validate(dict(options))
 
     def samples(self) -> dict[str, list[Sample]]:
         """All samples by split."""

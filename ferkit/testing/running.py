@@ -167,14 +167,14 @@ class TrainableChecks(RunningSuite):
     """Checks for encoders and heads that can learn; others skip them."""
 
     def trainable(self) -> tuple[Any, list[list[nn.Parameter]]]:
-        """An instance for training, and its stages."""
+        """An instance for training, and its stages; those of a text tower, where it has ``text_stages()``, come last."""
         component = self.build(self.context(training=True))
         if not isinstance(component, Trainable):
             pytest.skip("it does not learn: it has no `module` and `stages()`")
-        return component, component.stages()
+        return component, [*component.stages(), *getattr(component, "text_stages", list)()]
 
     def test_stages_cover_every_parameter_once(self) -> None:
-        """``stages()`` deals out the parameters of ``module``: none is left out, none is there twice."""
+        """``stages()`` and ``text_stages()`` deal out the parameters of ``module``: each is there once."""
         component, stages = self.trainable()
         names = {id(parameter): name for name, parameter in component.module.named_parameters()}
         found = [id(parameter) for stage in stages for parameter in stage]

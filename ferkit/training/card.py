@@ -15,10 +15,13 @@ def card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
         for path, part in recipe.parts().items()
     )
     sides = "\n".join(
-        f"| {name} | {side['samples']} | {side['missed']} | {side['unreadable']} |"
+        f"| {name} | {side['samples']} | {side['missed']} | {len(side['unreadable'])} |"
         for name, side in (("learnt from", data["learnt_from"]), ("held out", data["judged_by"]))
     )
     source = recipe.data.name if recipe.data else "unknown data"
+    training = recipe.framework.training
+    kept_last = training is not None and training.keep == "last"
+    chosen = "" if kept_last else ", chosen on these samples, so that the figures flatter"
     return f"""# {recipe.name}
 
 {recipe.framework.description or "A facial expression recognition pipeline"}: a run of ferkit, to be used wherever a recipe is,
@@ -45,8 +48,8 @@ Split: `{recipe.selection.split}`; held out: `{recipe.selection.validation}` (a 
 
 ## Result on the held-out samples
 
-Epoch {metrics["epoch"]} of {metrics["epochs"]}; the epoch was chosen on these samples, so they flatter. n = {found["n"]}, of
-which {found["missed"]} without a face found count as wrong in the accuracy.
+Epoch {metrics["epoch"]} of {metrics["epochs"]}{chosen}. n = {found["n"]}; {found["missed"]} of them without a face found
+count as wrong.
 
 accuracy {found["accuracy"]:.1%}, UAR {found["uar"]:.1%}, macro-F1 {found["macro_f1"]:.1%}
 

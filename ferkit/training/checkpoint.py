@@ -1,6 +1,5 @@
 """Checkpoints: all that a run needs to go on bit for bit, in one file."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from ferkit.errors import FerkitError
+from ferkit.runs import written
 
 NAME = "checkpoint.pt"
 
@@ -18,18 +18,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         FerkitError: If the disk is full or forbidden; the checkpoint before stays.
     """
-    partial = path.with_suffix(".part")
-    try:
-        torch.save(state, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise FerkitError(
-            f"the checkpoint {path} can't be written ({error}): make room and run the same command again; "
-            "it goes on from the checkpoint before"
-        ) from error
+    with written(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -25,23 +25,27 @@ class Gathered:
     Attributes:
         prepared: Views of those that were found.
         shares: Soft labels ``[N, C]``.
-        missed: Samples whose face was not found.
+        missed: Per class the samples whose face was not found, int64 ``[C]``.
         errors: Why pictures could not be read, by the sample's id.
         counts: Samples by label, found or not.
     """
 
     prepared: Prepared
     shares: Tensor
-    missed: int
+    missed: Tensor
     errors: dict[str, str]
     counts: dict[str, int]
+
+    def fingerprint(self) -> list[Any]:
+        """What decides what is learnt from them."""
+        return [[sample.id for sample in self.prepared.samples], self.prepared.keys, self.shares.tolist()]
 
     def summary(self) -> dict[str, Any]:
         """Plain data for the run's record."""
         return {
             "samples": sum(self.counts.values()),
-            "missed": self.missed,
-            "unreadable": len(self.errors),
+            "missed": int(self.missed.sum()),
+            "unreadable": self.errors,
             "by_label": self.counts,
         }
 
@@ -74,10 +78,9 @@ def gather(
             f"{len(recipe.labels)} classes: give more data, or another data.validation"
         )
     soft = recipe.framework.training is not None and recipe.framework.training.soft_labels
-    return (
-        _gathered(targets, dataset, recipe, context, cache, soft, watch("faces to learn from", len(targets))),
-        _gathered(judged, dataset, recipe, context, cache, False, watch("faces to judge by", len(judged))),
-    )
+    faces = _gathered(targets, dataset, recipe, context, cache, soft, watch("faces to learn from", len(targets)))
+    _require_every_class(faces)
+    return faces, _gathered(judged, dataset, recipe, context, cache, False, watch("faces to judge by", len(judged)))
 
 
 def _sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
@@ -119,11 +122,21 @@ def _gathered(
             "or choose another detector"
         )
     hard = torch.nn.functional.one_hot(targets.classes, len(targets.labels)).float()
-    counts = Counter(targets.labels[index] for index in targets.classes.tolist())
+    lost = hard.sum(0) - hard[found].sum(0)
     return Gathered(
         prepared.select(found.tolist()),
         (targets.shares if soft else hard)[found],
-        len(targets) - len(found),
+        lost.long(),
         prepared.errors,
-        {label: counts[label] for label in targets.labels},
+        dict(zip(targets.labels, hard.sum(0).long().tolist(), strict=True)),
     )
+
+
+def _require_every_class(faces: Gathered) -> None:
+    """Check that of every class a face was found, or votes for it."""
+    empty = [label for label, share in zip(faces.counts, faces.shares.sum(0).tolist(), strict=True) if share == 0]
+    if empty:
+        raise FerkitError(
+            f"none of the {len(faces.prepared)} faces that were found is labelled {', '.join(empty)}: add pictures, or "
+            "take these classes out of the recipe's labels"
+        )

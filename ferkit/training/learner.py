@@ -9,12 +9,11 @@ from ferkit.errors import FerkitError
 from ferkit.interfaces import Context, Encoder, TextEncoder, Trainable
 from ferkit.recipe import Recipe
 from ferkit.recognizer import Recognizer
+from ferkit.runs import require_loadable_head
 from ferkit.training.objectives import BatchTargets, Objective
 from ferkit.training.options import Learn, Lora, Training
 from ferkit.training.source import Batch
 from ferkit.types import EncoderFeatures, FaceViews, Features
-
-HEAD = "head"
 
 
 class Learner(nn.Module):
@@ -23,16 +22,15 @@ class Learner(nn.Module):
     Args:
         recipe: What is trained.
         context: With ``training`` set.
-        class_weights: float32 ``[C]`` for the cross-entropy.
 
     Raises:
         FerkitError: If what is to learn can't, or nothing would.
     """
 
-    def __init__(self, recipe: Recipe, context: Context, class_weights: Tensor) -> None:
+    def __init__(self, recipe: Recipe, context: Context) -> None:
         super().__init__()
         training = recipe.framework.training or Training()
-        self._objective = Objective(training, class_weights.to(context.device))
+        self._objective = Objective(training, torch.ones(len(recipe.labels), device=context.device))
         self._device = context.device
         self.recognizer = Recognizer(recipe, context)
         self.learns = _learns(training, recipe)
@@ -48,7 +46,8 @@ class Learner(nn.Module):
         self._rates: list[tuple[float, list[nn.Parameter]]] = []
         for name, learn in self.learns.items():
             self._open(name, learn, encoders[name], training)
-        if self._head:
+        if self._head and any(True for _ in self._head.module.parameters()):
+            require_loadable_head(recipe)
             self._allow(training.lr, list(self._head.module.parameters()))
         if not self._rates:
             raise FerkitError(
@@ -59,6 +58,11 @@ class Learner(nn.Module):
         self.scale = self._scale() if wanted.image_text or wanted.contrastive else None
         if self.scale is not None:
             self._allow(training.lr, [self.scale])
+        self.mode(False)
+
+    def weigh(self, class_weights: Tensor) -> None:
+        """Weigh the classes in the cross-entropy, float32 ``[C]``; without this all weigh one."""
+        self._objective.class_weights = class_weights.to(self._device)
 
     @property
     def has_head(self) -> bool:
@@ -77,14 +81,12 @@ class Learner(nn.Module):
         rate = training.encoder_lr or training.lr
         stages = encoder.stages()
         if learn.lora:
-            _adapt(encoder.module, learn.lora, name)
-            adapters = [p for key, p in encoder.module.named_parameters() if "lora_" in key]
-            self._allow(rate, adapters)
+            self._allow(rate, _adapt(encoder.module, learn.lora, name))
         else:
-            last = stages if learn.stages == "all" else stages[len(stages) - learn.stages :]
-            if learn.stages != "all" and learn.stages > len(stages):
-                raise FerkitError(f"encoders.{name} has {len(stages)} stages, training.learn asks for {learn.stages}")
-            for depth, stage in enumerate(reversed(last)):
+            count = len(stages) if learn.stages == "all" else learn.stages
+            if count > len(stages):
+                raise FerkitError(f"encoders.{name} has {len(stages)} stages, training.learn asks for {count}")
+            for depth, stage in enumerate(reversed(stages[len(stages) - count :])):
                 self._allow(rate * training.layer_decay**depth, stage)
         if learn.text:
             towers = getattr(encoder, "text_stages", None)
@@ -189,12 +191,18 @@ def _learns(training: Training, recipe: Recipe) -> dict[str, Learn]:
     return {name: learn for name, learn in training.learn.items() if learn.stages or learn.lora or learn.text}
 
 
-def _adapt(module: nn.Module, options: Lora, name: str) -> None:
-    """Put low-rank adapters into a module, in place."""
+def _adapt(module: nn.Module, options: Lora, name: str) -> list[nn.Parameter]:
+    """Put low-rank adapters into a module, in place; their parameters.
+
+    Raises:
+        FerkitError: If peft is missing, has no such layers, or adapts them in a way that can't be merged into a weight.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora.layer import LoraLayer
     except ImportError as error:
         raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
+    # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
     targets = list(options.targets) or [
         key for key, layer in module.named_modules() if isinstance(layer, nn.Linear) and "out_proj" not in key
     ]
@@ -202,7 +210,17 @@ def _adapt(module: nn.Module, options: Lora, name: str) -> None:
     try:
         inject_adapter_in_model(config, module)
     except ValueError as error:
-        raise FerkitError(f"training.learn.{name}.lora: {error}") from error
+        raise FerkitError(f"training.learn.{name}.lora: {' '.join(str(error).split())}") from error
+    for key, layer in module.named_modules():
+        if isinstance(layer, LoraLayer) and not isinstance(layer.get_base_layer(), nn.Linear | nn.Conv2d):
+            kind = type(layer.get_base_layer()).__name__
+            raise FerkitError(
+                f"training.learn.{name}.lora: {key} is of {kind}; name linear layers and Conv2d as targets"
+            )
+    adapters = [parameter for key, parameter in module.named_parameters() if "lora_" in key]
+    for parameter in adapters:
+        parameter.requires_grad_(False)  # peft has opened them already; what learns is opened in one place
+    return adapters
 
 
 def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
@@ -225,9 +243,9 @@ def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
 
 def _merged(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Weights that adapters changed, by the names they have without adapters."""
-    from peft.tuners.lora.layer import Linear
+    from peft.tuners.lora.layer import Conv2d, Linear
 
     for name, layer in module.named_modules():
-        if isinstance(layer, Linear):
+        if isinstance(layer, Linear | Conv2d):
             weight = layer.get_parameter("base_layer.weight").detach()
             yield f"{name}.weight", weight + layer.get_delta_weight("default").to(weight.dtype)

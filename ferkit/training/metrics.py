@@ -8,26 +8,26 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch import Tensor
 
 
-def figures(probabilities: Tensor, truth: Tensor, labels: Sequence[str], missed: int) -> dict[str, float]:
-    """Accuracy, UAR, macro-F1 and mean negative log-likelihood of N faces.
+def figures(probabilities: Tensor, truth: Tensor, missed: Tensor) -> dict[str, float]:
+    """Accuracy, UAR (mean recall of the classes there are), macro-F1 over the same, and mean negative log-likelihood.
 
     Args:
         probabilities: ``[N, C]``.
         truth: int64 ``[N]``.
-        labels: The C names.
-        missed: Samples beside these whose face was not found: wrong in accuracy and recall.
+        missed: int64 ``[C]``: per class the samples beside these whose face was not found. They are wrong in everything
+            but the likelihood, which is of the N faces.
     """
-    guessed = probabilities.argmax(1).numpy()
-    true = truth.numpy()
+    nothing = len(missed)  # what a face that was not found comes out as
+    true = np.concatenate([truth.numpy(), np.repeat(np.arange(nothing), missed.numpy())])
+    guessed = np.concatenate([probabilities.argmax(1).numpy(), np.full(int(missed.sum()), nothing)])
     likelihood = probabilities.gather(1, truth[:, None]).clamp_min(1e-12).log()
-    every = np.arange(len(labels))
     present = np.unique(true)
     return {
-        "n": len(true) + missed,
-        "missed": missed,
-        "accuracy": float(accuracy_score(true, guessed, normalize=False) / max(len(true) + missed, 1)),
+        "n": len(true),
+        "missed": int(missed.sum()),
+        "accuracy": float(accuracy_score(true, guessed)),
         "uar": float(recall_score(true, guessed, labels=present, average="macro", zero_division=0)),
-        "macro_f1": float(f1_score(true, guessed, labels=every, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(true, guessed, labels=present, average="macro", zero_division=0)),
         "loss": float(-likelihood.mean()),
     }
 
@@ -37,12 +37,15 @@ def truth_of(shares: Tensor) -> Tensor:
     return torch.argmax(shares, 1)
 
 
-def by_class(probabilities: Tensor, truth: Tensor, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Recall and number of faces by label; labels without a face are left out."""
+def by_class(
+    probabilities: Tensor, truth: Tensor, missed: Tensor, labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Recall and number of samples by label, those without a face found among them; labels without one are left out."""
     guessed = probabilities.argmax(1)
     found = {}
     for column, label in enumerate(labels):
         own = truth == column
-        if bool(own.any()):
-            found[label] = {"n": int(own.sum()), "recall": float((guessed[own] == column).double().mean())}
+        n = int(own.sum() + missed[column])
+        if n:
+            found[label] = {"n": n, "recall": int((guessed[own] == column).sum()) / n}
     return found

@@ -1,4 +1,8 @@
-"""What is minimized. Every objective is a mean over faces, so that halves of a batch average to the whole."""
+"""What is minimized.
+
+Every objective is a mean over faces, so that parts of a batch average to the whole; but for ``contrastive``, which tells a
+face from the others of its part.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,7 +103,7 @@ def contrastive(features: Features, captions: Mapping[str, Tensor], scale: Tenso
             similar = scale.exp() * _cosines(features.encoders[name].pooled[kept], rows[kept])
             own = torch.arange(len(similar), device=similar.device)
             losses.append((F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2)
-    return torch.stack(losses).mean() if losses else scale.new_zeros(())
+    return torch.stack(losses).mean() if losses else scale * 0  # which has a gradient
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class Training(Config):
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of the rate from a stage to the one before")
     weight_decay: float = Field(default=0.05, ge=0, description="of matrices and kernels only")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="share of all steps")
-    clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: any")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="decay of a moving average of the weights, which is then what is kept"
     )

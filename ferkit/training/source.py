@@ -1,13 +1,15 @@
 """Batches: of augmented views, or of features computed once."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ferkit.cache import Cache, digest
+from ferkit.cache import Cache, Entry, digest
 from ferkit.datasets.prepared import NAMES, SHARD, Prepared
 from ferkit.datasets.shards import Shards
 from ferkit.errors import FerkitError
@@ -169,16 +171,13 @@ class FeatureSource(Dataset[Batch]):
         for start in range(0, len(self.views), SHARD):
             index = list(range(start, min(start + SHARD, len(self.views))))
             key = digest([self._key, self._tokens, self.views.fingerprint(index)])
-            entry = self._cache.load(ROOM, key)
-            if entry is None:
-                entry = self._piece(index), {}
-                self._cache.save(ROOM, key, *entry)
-            pieces.append(entry[0])
+            tensors, _ = self._cache.get(ROOM, key, partial(self._piece, index))
+            pieces.append(tensors)
             advance(len(index))
         shards = Shards(pieces)
         return shards, replace(self.views.prepared.faces, pose=torch.cat([piece["pose"] for piece in pieces]))
 
-    def _piece(self, index: list[int]) -> dict[str, Tensor]:
+    def _piece(self, index: list[int]) -> Entry:
         batch = self.views[index]
         assert isinstance(batch.views, FaceViews)
         with torch.no_grad():
@@ -192,7 +191,7 @@ class FeatureSource(Dataset[Batch]):
         for name, each in features.encoders.items():
             kept = {"pooled": each.pooled, "tokens": each.tokens if self._tokens else None, "logits": each.logits}
             columns |= {f"{name}.{column}": value.cpu() for column, value in kept.items() if value is not None}
-        return columns
+        return columns, {}
 
 
 class Order(Sampler[list[int]]):
@@ -254,4 +253,16 @@ class Order(Sampler[list[int]]):
 
 def loader(source: ViewSource | FeatureSource, order: Order, workers: int) -> DataLoader[Batch]:
     """Batches of ``source`` in ``order``; each epoch begins a new loader, for workers copy the source."""
-    return DataLoader(source, sampler=order, batch_size=None, num_workers=workers)
+    return DataLoader(
+        source,
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_leave_interrupts,
+        generator=torch.Generator(),  # by default a loader draws from the generator that dropout draws from
+    )
+
+
+def _leave_interrupts(_worker: int) -> None:
+    """Ctrl-C reaches workers, too; it is the trainer that stops, after the step under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

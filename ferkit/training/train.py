@@ -3,23 +3,30 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    LoggerType,
+    broadcast_object_list,
+)
 from torch import Tensor
 
-from ferkit.cache import Cache, digest
+from ferkit.cache import Cache, Entry, digest
 from ferkit.datasets.prepared import SHARD
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
 from ferkit.labels import column_order
-from ferkit.pipelines import pipeline
+from ferkit.pipelines import Pipeline, pipeline
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
 from ferkit.registry import Registry
@@ -79,13 +86,15 @@ def train(
     folder = Path(out)
     accelerator = _accelerator(training, device, folder)
     key = digest({name: value for name, value in loaded.resolved().items() if name not in ("name", "description")})
-    with accelerator.main_process_first():
-        done = _claim(folder, key, overwrite and accelerator.is_main_process)
-    if done:
-        return done
+    done = [_claim(folder, key, overwrite) if accelerator.is_main_process else None]
+    if found := broadcast_object_list(done)[0]:
+        return dict(found)
+    teacher = None
+    if training.objectives.distillation and training.teacher:
+        teacher = pipeline(training.teacher, device=accelerator.device, registry=registry, download=download)
     shown = sys.stderr.isatty() if progress is None else progress
     with Live(training) if shown and accelerator.is_main_process else Quiet() as live:
-        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download))
+        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download), teacher)
 
 
 def _trained(
@@ -96,33 +105,38 @@ def _trained(
     live: Watcher,
     key: str,
     weights: WeightsStore,
+    teacher: Pipeline | None,
 ) -> dict[str, Any]:
     seed, cache = recipe.framework.seed, Cache()
     context = Context(accelerator.device, torch.float32, seed, recipe.labels, weights, training=True)
+    torch.manual_seed(seed)
+    learner = Learner(recipe, context).to(accelerator.device)  # before the data is looked at: what can't learn says so
+    cached = learner.frozen and training.cache_features
+    if cached and training.augment.mixup:
+        raise FerkitError(
+            "training.augment.mixup blends pixels, and cached features have none: set it to 0, or cache_features to false"
+        )
     with accelerator.main_process_first():  # the others find its views in the cache
         learn, judge = gather(recipe, replace(context, training=False), cache, live.task)
-        teacher = (
-            _teacher(training, learn, recipe, accelerator, cache, live) if training.objectives.distillation else None
-        )
-    torch.manual_seed(seed)
-    balanced = training.class_weights == "balanced"
-    class_weights = balanced_weights(learn.shares) if balanced else torch.ones(len(recipe.labels))
-    learner = Learner(recipe, context, class_weights).to(accelerator.device)
-    views = [
-        ViewSource(side.prepared, side.shares, training, seed, soft) for side, soft in ((learn, teacher), (judge, None))
-    ]
-    sources: list[Source] = [*views]
-    if learner.frozen and training.cache_features:
-        if training.augment.mixup and training.draws:
-            raise FerkitError("training.augment.mixup blends pixels, and cached features have none: set it to 0")
+        taught = _taught(teacher, learn, recipe, cache, live) if teacher else None
+    if training.objectives.contrastive and not any(sample.caption for sample in learn.prepared.samples):
+        raise FerkitError("training.objectives.contrastive needs captions, and no sample has one: set it to 0")
+    if training.class_weights == "balanced":
+        learner.weigh(balanced_weights(learn.shares))
+    views = ViewSource(learn.prepared, learn.shares, training, seed, taught)
+    held_out = ViewSource(judge.prepared, judge.shares, training, seed)
+    sources: tuple[Source, Source] = (views, held_out)
+    if cached:
+        draws = range(training.draws) if training.draws else (CLEAN,)
         with accelerator.main_process_first():
-            sources = [
-                _cached(source, recipe, learner, training, cache, live, first) for first, source in enumerate(views)
-            ]
-    accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key}) if training.trackers else None
-    trainer = Trainer(
-        learner, sources[0], sources[1], judge.missed, training, recipe.labels, seed, folder, accelerator, live, key
-    )
+            sources = (
+                _cached(views, recipe, learner, cache, live, draws),
+                _cached(held_out, recipe, learner, cache, live, (CLEAN,)),
+            )
+    if training.trackers:
+        accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key})
+    data = digest([learn.fingerprint(), judge.fingerprint()])
+    trainer = Trainer(learner, *sources, judge.missed, training, seed, folder, accelerator, live, key, data)
     history = trainer.run()
     probabilities, truth = trainer.probabilities()
     accelerator.end_training()
@@ -131,7 +145,7 @@ def _trained(
         "recipe": recipe.name,
         "training_digest": key,
         "validation": history[trainer.progress.best[1] if training.keep == "best" else -1]["validation"],
-        "recall": by_class(probabilities, truth, recipe.labels),
+        "recall": by_class(probabilities, truth, judge.missed, recipe.labels),
         "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
@@ -140,7 +154,7 @@ def _trained(
     }
     if accelerator.is_main_process:
         head = learner.head.state_dict() if learner.has_head else {}
-        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics))
+        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
@@ -148,10 +162,9 @@ def _trained(
 
 
 def _cached(
-    views: ViewSource, recipe: Recipe, learner: Learner, training: Training, cache: Cache, live: Watcher, held: int
+    views: ViewSource, recipe: Recipe, learner: Learner, cache: Cache, live: Watcher, draws: Sequence[int]
 ) -> FeatureSource:
     """Features of views, from frozen encoders."""
-    draws = range(training.draws) if training.draws and not held else (CLEAN,)
     component = recipe.head.registered.component
     advance = live.task("features", len(views) * len(draws))
     return FeatureSource(
@@ -178,25 +191,22 @@ def _encoders_digest(recipe: Recipe) -> str:
     )
 
 
-def _teacher(
-    training: Training, faces: Gathered, recipe: Recipe, accelerator: Accelerator, cache: Cache, live: Watcher
-) -> Tensor:
+def _taught(teacher: Pipeline, faces: Gathered, recipe: Recipe, cache: Cache, live: Watcher) -> Tensor:
     """Log-probabilities ``[N, C]`` of the teacher on the faces as they are, in the recipe's order of labels."""
-    assert training.teacher is not None
-    teacher = pipeline(training.teacher, device=accelerator.device)
-    order = column_order(teacher.recipe.labels, recipe.labels, f"the teacher {training.teacher}")
+    origin = teacher.provenance
+    order = column_order(teacher.recipe.labels, recipe.labels, f"the teacher {teacher.recipe.name}")
     advance = live.task("teacher", len(faces.prepared))
     rows = []
     for start in range(0, len(faces.prepared), SHARD):
         index = list(range(start, min(start + SHARD, len(faces.prepared))))
-        key = digest([teacher.recipe.digest, list(teacher.recipe.labels), faces.prepared.fingerprint(index)])
-        entry = cache.load("teacher", key)
-        if entry is None:
+        key = digest([origin["recipe_digest"], origin["weights"], faces.prepared.fingerprint(index)])
+
+        def compute(index: Sequence[int] = index) -> Entry:
             views, own = faces.prepared.views(index), faces.prepared.faces.select(torch.tensor(index))
-            found = teacher.probabilities(teacher.features(views), own)
-            entry = {"probabilities": found}, {}
-            cache.save("teacher", key, *entry)
-        rows.append(entry[0]["probabilities"])
+            return {"probabilities": teacher.probabilities(teacher.features(views), own)}, {}
+
+        tensors, _ = cache.get("teacher", key, compute)
+        rows.append(tensors["probabilities"])
         advance(len(index))
     return torch.cat(rows)[:, order].clamp_min(1e-8).log()
 
@@ -225,21 +235,40 @@ def _accelerator(training: Training, device: str | None, folder: Path) -> Accele
     precision = "no" if training.precision == "fp32" else training.precision
     if precision == "fp16" and not (torch.cuda.is_available() and device != "cpu"):
         raise FerkitError("training.precision fp16 needs a GPU: choose bf16 or fp32")
+    _check_trackers(training.trackers)
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a classifier beside the path that is used
+    patient = InitProcessGroupKwargs(timeout=timedelta(days=7))  # the others wait while the first prepares the data
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision=precision,
             log_with=list(training.trackers) or None,
             project_dir=str(folder),
-            kwargs_handlers=[unused],
+            kwargs_handlers=[unused, patient],
         )
-    except ValueError as error:
-        raise FerkitError(f"training.trackers: {error}") from error
+    except ValueError as error:  # accelerate keeps both for as long as the process lives
+        raise FerkitError(
+            "device and training.precision can't change within one Python process: start another"
+        ) from error
+    if device not in (None, accelerator.device.type):
+        raise FerkitError(f"device {device}: this Python process has trained on {accelerator.device}: start another")
+    return accelerator
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Check that accelerate knows the trackers, and has what they need."""
+    known = {str(name) for name in LoggerType} - {"all"}
+    if unknown := [name for name in names if name not in known]:
+        raise FerkitError(f"training.trackers: {unknown[0]!r} is none of {', '.join(sorted(known))}")
+    there = {str(tracker) for tracker in get_available_trackers()}
+    if missing := [name for name in names if name not in there]:
+        raise FerkitError(f"training.trackers: {missing[0]} is not installed: pip install {missing[0]}")
 
 
 def _claim(folder: Path, key: str, overwrite: bool) -> dict[str, Any] | None:
     """Make the run's folder ours; the metrics, where the same run is there already."""
+    if folder.exists() and not folder.is_dir():
+        raise FerkitError(f"{folder} is a file: name a folder for the run in --out")
     if overwrite and (folder / HISTORY).exists():
         shutil.rmtree(folder)
     finished = folder / "metrics.json"

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ferkit.errors import FerkitError
-from ferkit.runs import write_text
+from ferkit.runs import write_tensors, write_text
 from ferkit.training import checkpoint
 from ferkit.training.learner import Learner
 from ferkit.training.metrics import figures, truth_of
@@ -72,14 +72,14 @@ class Trainer:
         learner: What learns; not yet prepared by ``accelerator``.
         source: Faces to learn from.
         held_out: Faces to judge by.
-        missed: Held-out samples whose face was not found.
+        missed: Per class the held-out samples whose face was not found, int64 ``[C]``.
         training: Options.
-        labels: The recipe's.
         seed: The recipe's.
         folder: Of the run.
         accelerator: Devices and processes.
         watcher: Told of the progress.
-        digest: Of all that decides the run; a checkpoint of another is refused.
+        digest: Of the recipe; a checkpoint of another is refused.
+        data: Digest of faces and targets, likewise.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class Trainer:
         learner: Learner,
         source: Source,
         held_out: Source,
-        missed: int,
+        missed: Tensor,
         training: Training,
-        labels: tuple[str, ...],
         seed: int,
         folder: Path,
         accelerator: Accelerator,
         watcher: Watcher,
         digest: str,
+        data: str,
     ) -> None:
         self.learner, self.source, self.held_out, self.missed = learner, source, held_out, missed
-        self.training, self.labels, self.folder, self.watcher = training, labels, folder, watcher
-        self.accelerator, self.digest = accelerator, digest
+        self.training, self.folder, self.watcher = training, folder, watcher
+        self.accelerator, self.digest, self.data = accelerator, digest, data
         world, rank = accelerator.num_processes, accelerator.process_index
         weights = _balanced(source) if training.sampling == "balanced" else None
         self.order = Order(len(source), training.batch_size, training.accumulate, seed, weights, rank, world)
@@ -147,14 +147,13 @@ class Trainer:
             progress.step += 1
             self.watcher.step(terms["loss"])
             now = time.monotonic()
-            due = now - self._saved > 60 * self.training.checkpoint_minutes
-            if self._any(interrupted.is_set()):
-                progress.seconds += now - begun
-                self._save()
-                raise KeyboardInterrupt
-            if due and progress.step < order.steps and self.accelerator.num_processes == 1:
+            late = now - self._saved > 60 * self.training.checkpoint_minutes
+            stop, due = self._any(interrupted.is_set(), late and progress.step < order.steps)
+            if stop or due:
                 progress.seconds, begun = progress.seconds + now - begun, now
                 self._save()
+            if stop:
+                raise KeyboardInterrupt
         progress.seconds += time.monotonic() - begun
         self._close_epoch()
 
@@ -199,16 +198,16 @@ class Trainer:
         """Judge the epoch, remember it if it is the best, and write a checkpoint."""
         progress, steps = self.progress, self.order.steps
         with self._averaged():
-            found = self.evaluate()
+            found = self._evaluate()
             figure = -found["loss"] if self.training.monitor == "loss" else found[self.training.monitor]
             best = progress.best is None or figure > progress.best[0]
             if best:
                 progress.best = (figure, progress.epoch)
                 if self.training.keep == "best" and self.accelerator.is_main_process:
-                    _write_tensors(self.folder / BEST, self.learner.learnt())
+                    write_tensors(self.folder / BEST, self.learner.learnt())
         row = {
             "epoch": progress.epoch + 1,
-            "train": {name: total / steps for name, total in (progress.sums or {}).items()},
+            "train": {name: total / steps for name, total in self._sums().items()},
             "validation": found,
             "lr": self.optimizer.param_groups[-1]["lr"],
             "seconds": round(progress.seconds, 2),
@@ -222,11 +221,12 @@ class Trainer:
         )
         self.watcher.end(row, best)
 
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         """Figures on the held-out faces; every process computes them all, for they must agree when to stop."""
         probabilities, truth = self.probabilities()
-        return figures(probabilities, truth, self.labels, self.missed)
+        if not bool(torch.isfinite(probabilities).all()):
+            raise FerkitError(self._lost(f"probabilities are no longer numbers after epoch {self.progress.epoch + 1}"))
+        return figures(probabilities, truth, self.missed)
 
     @torch.no_grad()
     def probabilities(self) -> tuple[Tensor, Tensor]:
@@ -274,14 +274,29 @@ class Trainer:
         patience, best = self.training.patience, self.progress.best
         return bool(patience and best and self.progress.epoch - 1 - best[1] >= patience)
 
-    def _any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+    def _any(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is set in any process."""
         if self.accelerator.num_processes == 1:
-            return flag
-        here = torch.tensor([float(flag)], device=self.accelerator.device)
-        return float(self.accelerator.reduce(here, reduction="sum")) > 0
+            return [*flags]
+        here = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
+        found: list[float] = self.accelerator.reduce(here, reduction="sum").tolist()
+        return [value > 0 for value in found]
+
+    def _sums(self) -> dict[str, float]:
+        """Sums of the objectives, the mean over processes, each of which sees its part of every batch."""
+        sums = self.progress.sums or {}
+        if self.accelerator.num_processes == 1:
+            return sums
+        here = torch.tensor([*sums.values()], dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(sums, self.accelerator.reduce(here, reduction="mean").tolist(), strict=True))
 
     def _save(self) -> None:
+        """Write a checkpoint, unless what was learnt is no longer good."""
+        moving = ((name, p) for name, p in self.learner.named_parameters() if p.requires_grad)
+        if broken := [name for name, p in moving if not bool(torch.isfinite(p).all())]:
+            raise FerkitError(self._lost(f"the weights {broken[0]} are no longer numbers"))
+        if self.progress.sums:
+            self.progress.sums = self._sums()
         devices = {"cpu": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
             devices["cuda"] = torch.cuda.get_rng_state()
@@ -290,6 +305,7 @@ class Trainer:
             scaler = self.accelerator.scaler
             state = {
                 "digest": self.digest,
+                "data": self.data,
                 "progress": vars(self.progress),
                 "history": json.dumps(self.history),
                 "learnt": self.learner.learnt(),
@@ -308,7 +324,7 @@ class Trainer:
         if not path.exists():
             return
         state = checkpoint.load(path)
-        if state.get("digest") != self.digest:
+        if (state["digest"], state.get("data", self.data)) != (self.digest, self.data):
             raise FerkitError(
                 f"{self.folder} holds a run of another recipe or other data: name another --out, or --overwrite it"
             )
@@ -331,12 +347,15 @@ class Trainer:
         names = ", ".join(samples[item].id for item in index[:3])
         wrong = ", ".join(name for name, value in terms.items() if name != "loss" and not bool(torch.isfinite(value)))
         place = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        others = " and others" if len(index) > 3 else ""
+        return self._lost(
+            f"the loss is no longer a number ({wrong or 'loss'}) in {place}, on {len(index)} faces: {names}{others}"
+        )
+
+    def _lost(self, what: str) -> str:
         kept = self.folder / checkpoint.NAME
         rest = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-        return (
-            f"the loss is no longer a number ({wrong or 'loss'}) in {place}, on {len(index)} faces: {names} and others; "
-            f"{rest}. Try a lower training.lr, a longer warm-up, or precision: fp32"
-        )
+        return f"{what}; {rest}. Begin again in another folder with a lower training.lr, a longer warm-up, or precision: fp32"
 
     def _view_source(self) -> ViewSource:
         return self.source if isinstance(self.source, ViewSource) else self.source.views
@@ -346,12 +365,6 @@ def _balanced(source: Source) -> Tensor:
     """Chance of each face such that every class is drawn as often."""
     shares = source.shares
     return (shares / shares.sum(0).clamp_min(1e-12)).sum(1)
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    partial = path.with_suffix(".part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial)
-    partial.replace(path)
 
 
 @contextmanager

@@ -21,11 +21,6 @@ class OpenClip(EncoderSuite):
             **self.more,
         }
 
-    def trainable(self):
-        """An instance for training, and the stages of both its towers."""
-        component, stages = super().trainable()
-        return component, [*stages, *component.text_stages()]
-
 
 class TestImagesAlone(OpenClip):
     __test__ = True

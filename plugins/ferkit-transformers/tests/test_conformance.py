@@ -57,11 +57,6 @@ class TestClipTower(Transformers):
 class Reading(Transformers):
     more = {"text": True}
 
-    def trainable(self):
-        """The text tower learns too."""
-        encoder, stages = super().trainable()
-        return encoder, stages + encoder.text_stages()
-
 
 class TestClip(Reading):
     __test__ = True

@@ -1,0 +1,306 @@
+"""What is wrong with data, options and folders is told, early and with what to do."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fakes import ColourConfig, Empty, component, plugin
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+import ferkit
+from ferkit import FerkitError, RecipeError, Registry
+from ferkit.cli import app
+from ferkit.recipe import load_recipe
+from ferkit.training.metrics import by_class, figures
+from ferkit.training.source import FeatureSource
+
+LABELS = ["neutral", "happiness", "sadness"]
+
+
+def refused(train, recipe, message, **options):
+    with pytest.raises(FerkitError, match=message) as caught:
+        train(recipe, **options)
+    return caught.value
+
+
+def test_no_data(recipe, train):
+    refused(
+        train, recipe(data=None), r"nothing to learn from: name a data set, --data NAME:PATH or the recipe's `data:`"
+    )
+
+
+@pytest.mark.parametrize("text", ["folder", "folder:", ":faces", ""])
+def test_data_in_a_word(text, recipe, train):
+    refused(train, recipe(), r"write NAME:PATH, such as fer2013:/data/fer2013", data=text)
+
+
+def test_data_on_top_of_the_recipe(recipe, train, faces):
+    bare = recipe(data={"use": "folder", "path": "elsewhere", "crops": True, "validation": "validation"})
+    _, metrics = train(bare, data=f"folder:{faces}")
+    assert metrics["data"]["learnt_from"]["samples"] == 48
+    _, metrics = train(recipe(data=None), "other", data={"use": "folder", "path": str(faces), "crops": True})
+    assert metrics["data"]["judged_by"]["samples"] == 5  # a tenth of the split train
+
+
+@pytest.mark.parametrize("key", ["split", "validation"])
+def test_a_split_that_is_not_there(key, recipe, train):
+    refused(train, recipe(**{f"data__{key}": "test"}), "no split 'test': choose one of train, validation")
+
+
+def test_labels_that_the_recipe_lacks(recipe, train):
+    two = recipe(labels=["neutral", "happiness"])
+    refused(train, two, r"labels that the recipe lacks: sadness \(n = 16\).*data\.drop_labels: \[sadness\]")
+    _, metrics = train(two | {"data": two["data"] | {"drop_labels": ["sadness"]}})
+    assert metrics["data"]["learnt_from"]["by_label"] == {"neutral": 16, "happiness": 16}
+
+
+def test_a_class_without_a_picture(recipe, train):
+    refused(train, recipe(labels=[*LABELS, "anger", "fear"]), "none of the 48 samples is labelled anger, fear")
+
+
+def test_a_class_without_a_picture_that_can_be_read(recipe, train, faces):
+    for path in (faces / "train" / "sadness").iterdir():
+        path.write_bytes(b"broken")
+    refused(train, recipe(), "none of the 32 faces that were found is labelled sadness")
+
+
+def test_three_pictures(recipe, train, write_faces):
+    few = write_faces("few", train=range(3))
+    data = {"use": "folder", "path": str(few), "crops": True}
+    refused(train, recipe(data=data), "3 samples to learn from and 0 to judge by are too few for 3 classes")
+
+
+def test_pictures_without_a_face(recipe, train, faces):
+    for path in faces.rglob("*.png"):
+        Image.new("RGB", (32, 32), "grey").save(path)
+    data = {"use": "folder", "path": str(faces), "validation": "validation"}
+    blind = recipe(data=data, detector={"use": "retinaface"})
+    refused(train, blind, r"no face was found in any of 48 pictures; is the data cropped to faces\?.*crops: true")
+
+
+def test_pictures_that_can_not_be_read_are_counted_named_and_wrong(recipe, train, faces, cache):
+    for path in sorted((faces / "validation" / "neutral").iterdir())[:2]:
+        path.write_bytes(b"broken")
+    made = recipe(data__validation="validation", training={"epochs": 1})
+    _, metrics = train(made)
+    judged = metrics["data"]["judged_by"]
+    assert (judged["samples"], judged["missed"]) == (16, 2)
+    assert sorted(judged["unreadable"]) == ["validation/neutral/48.png", "validation/neutral/51.png"]
+    assert all("48.png" in text or "51.png" in text for text in judged["unreadable"].values())
+    assert metrics["recall"]["neutral"]["n"] == 6
+    assert metrics["validation"]["n"] == 16
+    right = round(metrics["validation"]["accuracy"] * 16, 6)
+    assert right == int(right) <= 14
+    again = train(made, "again")[1]  # from the cache
+    assert again["data"] == metrics["data"]
+
+
+def test_missed_faces_are_wrong_in_every_figure_but_the_likelihood():
+    sure = torch.tensor([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.1, 0.9, 0.0]])
+    truth, missed = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2])
+    found = figures(sure, truth, missed)
+    assert (found["n"], found["missed"]) == (6, 3)
+    assert found["accuracy"] == pytest.approx(3 / 6)
+    assert found["uar"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert found["loss"] == pytest.approx(-torch.tensor([0.9, 0.8, 0.9]).log().mean().item())
+    recalls = by_class(sure, truth, missed, LABELS)
+    assert recalls == {
+        "neutral": {"n": 2, "recall": 1.0}, "happiness": {"n": 2, "recall": 0.5}, "sadness": {"n": 2, "recall": 0.0}
+    }  # fmt: skip
+    assert "sadness" not in by_class(sure, truth, torch.zeros(3, dtype=torch.int64), LABELS)
+
+
+class Forgetful:
+    """A head that learns, and can't be told what it learnt."""
+
+    def __init__(self, config, context):
+        self.module = nn.Linear(64, len(context.labels))
+
+    def __call__(self, features, faces):
+        return self.module(features.encoders["vit"].pooled)
+
+    def stages(self):
+        return [list(self.module.parameters())]
+
+
+def with_component(*more):
+    """What is installed, and a component."""
+    registry = Registry.discover()
+    registry.register(plugin(component(*more)), "ferkit-more", "1.0")
+    return registry
+
+
+COLOUR = ("encoder", "colour", ColourConfig, "fakes:ColourEncoder")
+
+
+def test_nothing_to_learn(recipe, train):
+    registry = Registry.discover()
+    colour = component(*COLOUR, provides=frozenset({"logits"}))
+    registry.register(plugin(colour), "ferkit-more", "1.0")
+    bare = recipe(encoders={"colour": {"use": "colour"}}, head={"use": "average-probabilities"})
+    message = "nothing would learn: the head average-probabilities has no parameters"
+    refused(train, bare, message, registry=registry)
+
+
+def test_an_encoder_that_can_not_learn(recipe, train):
+    fixed = recipe(encoders={"colour": {"use": "colour"}}, training={"learn": "all"})
+    refused(train, fixed, r"encoders\.colour can't learn: it names no parameters", registry=with_component(*COLOUR))
+
+
+def test_what_was_learnt_by_an_encoder_that_can_not_learn(recipe, train, tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    fixed = recipe(encoders={"colour": {"use": "colour", "learnt": str(tmp_path / "x.safetensors")}})
+    refused(
+        train,
+        fixed,
+        "it can't learn, so `learnt` means nothing to it: remove that key",
+        registry=with_component(*COLOUR),
+    )
+
+
+def test_a_head_that_could_not_be_loaded_again(recipe, train, monkeypatch):
+    monkeypatch.setitem(sys.modules, "forgetful", SimpleNamespace(Forgetful=Forgetful))
+    registry = with_component("head", "forgetful", Empty, "forgetful:Forgetful")
+    message = "the head forgetful would learn, and has no option `weights`"
+    refused(train, recipe(head={"use": "forgetful"}), message, registry=registry)
+
+
+def test_more_stages_than_there_are(recipe, train):
+    refused(
+        train, recipe(training={"learn": {"vit": 99}}), r"encoders\.vit has \d+ stages, training\.learn asks for 99"
+    )
+
+
+def test_an_encoder_that_is_not_there(recipe):
+    with pytest.raises(RecipeError, match=r"training\.learn\.vti.*: is none of the encoders vit"):
+        load_recipe(recipe(training={"learn": {"vti": 1}}))
+
+
+def test_text_without_a_tower(recipe, train):
+    made = recipe(training={"learn": {"vit": {"stages": 1, "text": True}}})
+    refused(train, made, r"encoders\.vit has no text tower that can learn: remove text")
+
+
+@pytest.mark.parametrize("objective", ["image_text", "contrastive"])
+def test_texts_without_an_encoder_that_reads(objective, recipe, train):
+    made = recipe(training={"learn": {"vit": 1}, "objectives": {objective: 1.0}})
+    refused(train, made, "need an encoder with text: set its option text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objectives": {"distillation": 1}}, "distillation needs a `teacher`"),
+        ({"objectives": {"cross_entropy": 0}}, "all weights are 0"),
+        ({"batch_size": 10, "accumulate": 3}, "batch_size 10 can't be computed in 3 equal parts"),
+        ({"learn": {"vit": {"stages": 1, "lora": {}}}}, "two ways to learn: choose one"),
+        ({"epoch": 3}, r"training\.epoch: unknown key \(did you mean epochs\?\)"),
+    ],
+)
+def test_options_that_do_not_fit(settings, message, recipe):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe(training=settings))
+
+
+def test_a_teacher_of_fewer_labels(recipe, train):
+    two = recipe(labels=["neutral", "happiness"], data__drop_labels=["sadness"])
+    run, _ = train(two, "teacher")
+    settings = {"objectives": {"distillation": 1}, "teacher": str(run)}
+    refused(train, recipe(training=settings), "the teacher test was trained for .* no column for sadness")
+
+
+def test_fp16_without_a_gpu(recipe, train):
+    refused(train, recipe(training={"precision": "fp16"}), "precision fp16 needs a GPU: choose bf16 or fp32")
+
+
+def test_a_device_that_is_not_there(recipe, tmp_path):
+    with pytest.raises(FerkitError, match="this torch finds no CUDA GPU"):
+        ferkit.train(recipe(), out=tmp_path / "run", device="cuda")
+    with pytest.raises(FerkitError, match="training runs on cpu or cuda"):
+        ferkit.train(recipe(), out=tmp_path / "run", device="tpu")
+
+
+def test_trackers(recipe, train, monkeypatch):
+    refused(train, recipe(training={"trackers": ["tensorbored"]}), r"'tensorbored' is none of .*tensorboard")
+    monkeypatch.setattr("ferkit.training.train.get_available_trackers", list)
+    refused(train, recipe(training={"trackers": ["tensorboard"]}), "tensorboard is not installed: pip install")
+
+
+def test_tensorboard_is_written(recipe, train):
+    run, _ = train(recipe(training={"trackers": ["tensorboard"], "epochs": 2}))
+    assert any(b"validation/uar" in events.read_bytes() for events in run.rglob("events.out.tfevents.*"))
+
+
+def test_a_folder_with_other_things(recipe, train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    for overwrite in (False, True):
+        refused(train, recipe(), "run is a folder with other things in it: name another --out", overwrite=overwrite)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_file_in_place_of_the_folder(recipe, train, tmp_path):
+    (tmp_path / "run").write_text("precious")
+    refused(train, recipe(), "run is a file: name a folder")
+
+
+def test_overwrite_begins_anew(recipe, train):
+    run, _ = train(recipe(training={"learn": {"vit": 1}, "epochs": 1}))
+    train(recipe(), overwrite=True)
+    assert not (run / "encoder-vit.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number(recipe, train, tmp_path):
+    """Weights of 1e30 and their decay leave the range of numbers in the third step; the first epoch was good."""
+    made = recipe(training={"epochs": 8, "batch_size": 48, "lr": 1e30, "warmup": 0, "clip": 0}, head={"use": "mlp"})
+    error = refused(train, made, r"(the loss is no longer a number|are no longer numbers)")
+    assert "Begin again in another folder with a lower training.lr" in str(error)
+    path = tmp_path / "run" / "checkpoint.pt"
+    if path.exists():
+        assert f"the last good checkpoint is {path}" in str(error)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_batch_that_is_no_number_is_named_and_the_checkpoint_before_is_kept(recipe, train, tmp_path, monkeypatch):
+    get, calls = FeatureSource.__getitem__, []
+
+    def spoilt(self, index):
+        batch = get(self, index)
+        if len(self) == 48:
+            calls.append(index)
+            if len(calls) == 5:
+                batch.views.encoders["vit"].pooled[3] = torch.nan
+        return batch
+
+    made = recipe(training={"epochs": 2, "batch_size": 16})
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureSource, "__getitem__", spoilt)
+        error = refused(
+            train, made, r"the loss is no longer a number \(cross_entropy\) in epoch 2, step 2, on 16 faces:"
+        )
+    names = str(error).split("faces: ")[1].split(" and others")[0].split(", ")
+    assert len(names) == 3 and all(name.startswith("train/") for name in names)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert (state["progress"]["epoch"], len(json.loads(state["history"]))) == (1, 1)
+    whole, _ = train(made, "whole")
+    run, _ = train(made)  # goes on from there
+    assert (run / "README.md").read_text() == (whole / "README.md").read_text()
+
+
+def test_the_command_tells_what_was_left_out(recipe, write_recipe, faces, tmp_path):
+    (faces / "train" / "neutral" / "more.png").write_bytes(b"broken")
+    path = write_recipe(recipe(training={"epochs": 1}))
+    out = tmp_path / "run"
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "no face was found in 1 of 49 pictures, 1 of which can't be read" in done.stderr
+    assert f"on 16 held-out faces (epoch 1 of 1). Use it: ferkit predict PICTURES --recipe {out}" in done.stderr
+    wrong = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--data", "faces"])
+    assert wrong.exit_code == 2
+    assert "error: --data faces: write NAME:PATH" in wrong.stderr

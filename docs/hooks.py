@@ -1,6 +1,7 @@
 """What mkdocs adds to the pages: the parts marked ``<!-- generated: … -->``, made from the code as it is installed."""
 
 import inspect
+import json
 import re
 from typing import Any
 
@@ -9,8 +10,9 @@ from pydantic import BaseModel
 from typer.cli import get_docs_for_click
 
 from ferkit.cli import app
-from ferkit.recipe_model import Align, Framework, Normalization, Prompts
+from ferkit.recipe_model import Align, Framework, Normalization, Prompts, Selection
 from ferkit.registry import Registered, default_registry
+from ferkit.training.options import Augment, Learn, Lora, Objectives, Training
 
 FIRST_PARTY = (
     "ferkit",
@@ -54,12 +56,32 @@ def components() -> str:
 
 
 def recipe_keys() -> str:
-    """The framework's keys."""
-    own = {name: field for name, field in _options(Framework).items() if name not in ("align", "prompts")}
-    parts = {"align.": Align, "normalizer.": Normalization, "prompts.": Prompts}
-    rows = [("", name, row) for name, row in own.items()]
-    rows += [(prefix, name, row) for prefix, model in parts.items() for name, row in _options(model).items()]
-    return _table(rows)
+    """The framework's keys, but for those of ``training``."""
+    learnt = ("encoders.NAME.", "learnt", ("text", "`null`", "safetensors with what training put in place of its own"))
+    parts = {"": Framework, "align.": Align, "normalizer.": Normalization, "prompts.": Prompts, "data.": Selection}
+    return _table([*_rows(parts, without=("align", "prompts", "training")), learnt])
+
+
+def training_keys() -> str:
+    """The keys of ``training``."""
+    parts = {
+        "training.": Training,
+        "training.objectives.": Objectives,
+        "training.augment.": Augment,
+        "training.learn.NAME.": Learn,
+        "training.learn.NAME.lora.": Lora,
+    }
+    return _table(_rows(parts, without=("objectives", "augment", "lora")))
+
+
+def _rows(parts: dict[str, type[BaseModel]], without: tuple[str, ...]) -> list[tuple[str, str, tuple[str, str, str]]]:
+    """Prefix, name and cells of every option of ``parts``, but for those that have rows of their own."""
+    return [
+        (prefix, name, row)
+        for prefix, model in parts.items()
+        for name, row in _options(model).items()
+        if name not in without
+    ]
 
 
 def _component(item: Registered) -> str:
@@ -115,7 +137,10 @@ def _default(field: dict[str, Any], required: bool) -> str:
     if required:
         return "required"
     value = field.get("default", {})
-    text = "null" if value is None else f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    if value is None or isinstance(value, bool):
+        text = json.dumps(value)
+    else:
+        text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
     return f"`{text}`" if text else "empty"
 
 
@@ -137,4 +162,9 @@ def _table(rows: list[tuple[str, str, tuple[str, str, str]]]) -> str:
     return "\n".join(lines)
 
 
-GENERATED = {"commands": commands, "components": components, "recipe keys": recipe_keys}
+GENERATED = {
+    "commands": commands,
+    "components": components,
+    "recipe keys": recipe_keys,
+    "training keys": training_keys,
+}

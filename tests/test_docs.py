@@ -19,9 +19,10 @@ from ferkit import testing
 from ferkit.cli import app
 from ferkit.errors import ImageError
 from ferkit.recipe import load_recipe
-from ferkit.recipe_model import Align, Framework, Normalization, Prompts
+from ferkit.recipe_model import Align, Framework, Normalization, Prompts, Selection
 from ferkit.registry import default_registry
 from ferkit.results import columns
+from ferkit.training.options import Augment, Lora, Objectives, Training
 from ferkit.types import FLAGS
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,7 @@ def follow(tmp_path, monkeypatch):
     (tmp_path / "scans").mkdir()
     shutil.copy(ROOT / "examples" / "images" / "astronaut.jpg", tmp_path / "scans" / "one.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FERKIT_CACHE", str(tmp_path / "cache"))
     names = {"__name__": "page"}
 
     def step(block):
@@ -210,7 +212,12 @@ def test_the_generated_reference_has_every_command_component_and_option(site):
         assert f'id="{item.component.name}"' in text["components"]
         for option in item.component.config.model_fields:
             assert f"<code>{option}</code>" in text["components"]
-    for name in ("on_no_face", "align.max_yaw", "normalizer.above_yaw", "prompts.words"):
+    parts = {"align.": Align, "normalizer.": Normalization, "prompts.": Prompts, "data.": Selection}
+    parts |= {"training.objectives.": Objectives, "training.augment.": Augment, "training.learn.NAME.lora.": Lora}
+    for prefix, model in parts.items():
+        for name in model.model_fields:
+            assert f"<code>{prefix}{name}</code>" in text["recipe"]
+    for name in ("on_no_face", "encoders.NAME.learnt", "training.epochs", "training.learn", "training.learn.NAME.text"):
         assert f"<code>{name}</code>" in text["recipe"]
 
 
@@ -227,6 +234,10 @@ def test_the_page_of_recipes_shows_every_key():
     assert set(shown["align"]) == set(Align.model_fields)
     assert set(shown["prompts"]) == set(Prompts.model_fields)
     assert set(shown["normalizer"]) >= set(Normalization.model_fields)
+    assert set(shown["data"]) >= set(Selection.model_fields)
+    assert set(shown["training"]) == set(Training.model_fields)
+    assert set(shown["training"]["objectives"]) == set(Objectives.model_fields)
+    assert set(shown["training"]["augment"]) == set(Augment.model_fields)
 
 
 def test_every_flag_column_and_kind_of_error_is_explained():

@@ -32,6 +32,7 @@ def train(
             overwrite=overwrite,
             registry=registry(),
             download=download,
+            progress=True,
         )
     except KeyboardInterrupt:
         say(f"interrupted; the same command goes on from {out}")

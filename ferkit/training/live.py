@@ -46,6 +46,7 @@ class Live:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
+            disable=not console.is_terminal,  # a log gets the lines alone
         )
         self._task: TaskID | None = None
 

@@ -55,8 +55,8 @@ def test_two_processes_train_as_one_does(settings, recipe, train, write_recipe, 
 @pytest.mark.parametrize(
     ("number", "settings"),
     [
-        (signal.SIGINT, {"learn": {"vit": 1}, "workers": 1, "epochs": 40}),
-        (signal.SIGKILL, {"epochs": 120}),
+        (signal.SIGINT, {"learn": {"vit": 1}, "workers": 1, "epochs": 12}),
+        (signal.SIGKILL, {"epochs": 40}),
     ],
     ids=["ctrl-c", "kill"],
 )

@@ -44,12 +44,13 @@ def photos(folder: Path, count: int) -> list[Path]:
 @torch.inference_mode()
 def by_hand(fer: ferkit.Pipeline, paths: list[Path]) -> int:
     """The same models in a loop, without the pipeline's checks, bookkeeping and results."""
+    preparation, recognizer = fer._preparation, fer._recognizer
     faces_seen = 0
     for start in range(0, len(paths), BATCH):
         batch = ImageBatch(
             tuple(decode(path) for path in paths[start : start + BATCH]), ("",) * len(paths[start : start + BATCH])
         )
-        faces = fer._pose(batch, fer._detector(batch))
+        faces = preparation._pose(batch, preparation._detector(batch))
         n = len(faces)
         views = FaceViews(
             align_faces(batch.images, faces, fer.recipe.framework.align),
@@ -57,7 +58,7 @@ def by_hand(fer: ferkit.Pipeline, paths: list[Path]) -> int:
             ("aligned",) * n,
             torch.zeros(n, dtype=torch.bool),
         )
-        fer._head(encode(views, fer._encoders, {}, fer.device), faces).softmax(-1)
+        recognizer.head(encode(views, recognizer.encoders, {}, fer.device), faces).softmax(-1)
         faces_seen += n
     return faces_seen
 

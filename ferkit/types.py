@@ -320,19 +320,6 @@ class Features:
     def __len__(self) -> int:
         return len(self.face_index)
 
-    def to(self, device: torch.device) -> "Features":
-        """The same on another device."""
-
-        def moved(features: EncoderFeatures) -> EncoderFeatures:
-            tensors = (features.pooled, features.tokens, features.logits, features.text)
-            each = [None if tensor is None else tensor.to(device) for tensor in tensors]
-            pooled = each[0]
-            assert pooled is not None
-            return EncoderFeatures(pooled, each[1], each[2], each[3], features.logit_scale)
-
-        encoders = {name: moved(features) for name, features in self.encoders.items()}
-        return Features(encoders, self.face_index.to(device), self.view, self.failed.to(device))
-
     def mean_over_views(self, values: Tensor, n_faces: int) -> Tensor:
         """Average ``values`` ``[M, …]`` over the views of each face, ``[n_faces, …]``; a face without a view is NaN."""
         total = values.new_zeros((n_faces, *values.shape[1:])).index_add(0, self.face_index, values)

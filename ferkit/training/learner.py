@@ -1,6 +1,7 @@
 """What learns: a recipe's encoders and head as one module, which of its parameters move, and at what rate."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -150,7 +151,7 @@ class Learner(nn.Module):
     def scored(self, batch: Batch) -> tuple[Tensor, Features]:
         """Logits ``[N, C]`` and the features behind them."""
         views = batch.views
-        features = views.to(self._device) if isinstance(views, Features) else self.encode(views)
+        features = _moved(views, self._device) if isinstance(views, Features) else self.encode(views)
         return self.recognizer.logits(features, batch.faces).float(), features
 
     def _captions(self, targets: BatchTargets) -> dict[str, Tensor]:
@@ -221,6 +222,20 @@ def _adapt(module: nn.Module, options: Lora, name: str) -> list[nn.Parameter]:
     for parameter in adapters:
         parameter.requires_grad_(False)  # peft has opened them already; what learns is opened in one place
     return adapters
+
+
+def _moved(features: Features, device: torch.device) -> Features:
+    """The same features on another device."""
+
+    def each(one: EncoderFeatures) -> EncoderFeatures:
+        return replace(
+            one, **{name: value.to(device) for name, value in vars(one).items() if isinstance(value, Tensor)}
+        )
+
+    encoders = {name: each(one) for name, one in features.encoders.items()}
+    return replace(
+        features, encoders=encoders, face_index=features.face_index.to(device), failed=features.failed.to(device)
+    )
 
 
 def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:

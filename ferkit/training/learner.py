@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -228,9 +229,10 @@ def _moved(features: Features, device: torch.device) -> Features:
     """The same features on another device."""
 
     def each(one: EncoderFeatures) -> EncoderFeatures:
-        return replace(
-            one, **{name: value.to(device) for name, value in vars(one).items() if isinstance(value, Tensor)}
-        )
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(one).items() if isinstance(value, Tensor)
+        }
+        return replace(one, **tensors)
 
     encoders = {name: each(one) for name, one in features.encoders.items()}
     return replace(

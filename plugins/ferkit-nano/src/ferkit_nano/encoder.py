@@ -40,7 +40,7 @@ class NanoEncoder:
         self._network = Nano(len(trained_for), config.dropout)
         _load(self._network, tensors, config.weights, context)
         self._plain = context.training
-        self._mirror = config.mirror and not context.training
+        self._mirror = config.mirror
         if not context.training:
             self._network.eval().requires_grad_(False)
         self.dtype, self.device = context.dtype, context.device
@@ -56,7 +56,7 @@ class NanoEncoder:
         maps = self._network.features(grey)
         pooled = maps.mean((2, 3))
         logits = self._classified(pooled)
-        if self._mirror:
+        if self._mirror and not self.module.training:
             logits = (logits + self._classified(self._network.features(grey.flip(-1)).mean((2, 3)))) / 2
         return EncoderOutput(pooled.float(), maps.flatten(2).transpose(1, 2).float(), logits)
 

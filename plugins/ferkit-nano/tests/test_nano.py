@@ -87,16 +87,6 @@ def test_it_can_learn_on():
     assert encoder.module.conv_stem.weight.grad is not None
 
 
-def test_learning_may_start_without_a_classifier(tmp_path):
-    tensors = {name: tensor for name, tensor in load_file(FILE).items() if not name.startswith("classifier.")}
-    config = NanoConfig(weights=str(tmp_path / "init.safetensors"))
-    save_file(tensors, config.weights, metadata={"labels": json.dumps(LABELS), "size": "96"})
-    first, second = (NanoEncoder(config, context(training=True)).module.classifier.weight for _ in range(2))
-    assert torch.equal(first, second)
-    with pytest.raises(WeightsError, match=r"classifier\.weight"):
-        NanoEncoder(config, context())
-
-
 def test_the_weights_are_small_and_pinned():
     assert FILE.stat().st_size <= 12e6
     assert ferkit.load_recipe("default").digest

@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=9d7138f5494b2878fa51ff3569d65eb95d196668d58d0c08fba4fdf6bc60cfc4"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=80b5f7b1d79f5b2a69de966c86f015c119e3b41ef238c761374a8912bb315d41"
 )
 
 

@@ -38,7 +38,7 @@ class NanoEncoder:
         self.size = int(metadata["size"])
         self.columns = column_order(trained_for, context.labels, "the encoder nano")
         self._network = Nano(len(trained_for), config.dropout)
-        _load(self._network, tensors, config.weights, context)
+        _load(self._network, tensors, config.weights)
         self._plain = context.training
         self._mirror = config.mirror
         if not context.training:
@@ -72,13 +72,8 @@ class NanoEncoder:
         return ((grey - MEAN) / STD).to(self.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def _load(network: Nano, tensors: dict[str, Tensor], source: str, context: Context) -> None:
-    """Load weights, kept as fp16 and without batch norms' step counters; a classifier may be about to be learnt."""
-    if context.training and "classifier.weight" not in tensors:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            network.classifier.reset_parameters()
-        tensors = tensors | {f"classifier.{name}": value for name, value in network.classifier.state_dict().items()}
+def _load(network: Nano, tensors: dict[str, Tensor], source: str) -> None:
+    """Load weights, kept as fp16 and without batch norms' step counters."""
     try:
         found = network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     except RuntimeError as error:

@@ -60,6 +60,20 @@ def test_gives_what_timm_gives_by_hand(checkpoints, name):
     assert output.tokens.shape[2] == encoder.token_dim
 
 
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_weights_of_another_input_size_are_resampled(checkpoints, name, size):
+    _, path = checkpoints[name]
+    overlay = {"file": str(path), "num_classes": 3, "custom_load": False}
+    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=3, img_size=size)
+    encoder = TimmEncoder(TimmConfig(model=name, weights=str(path), image_size=size), context())
+    views = torch.rand(1, 3, size, size)
+    with torch.inference_mode():
+        maps = model.eval().forward_features((views - encoder.mean) / encoder.std)
+        expected = maps[:, 1:] if maps.ndim == 3 else maps.flatten(1, 2)
+        assert torch.allclose(encoder(views).tokens, expected, atol=1e-4)
+
+
 def test_tokens_are_patches_without_the_class_token(checkpoints):
     name = "vit_tiny_patch16_224"
     encoder = TimmEncoder(config(name, checkpoints[name][1]), context())

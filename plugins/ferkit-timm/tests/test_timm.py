@@ -22,8 +22,8 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def context(training=False):
-    return Context(torch.device("cpu"), torch.float32, 0, LABELS, WeightsStore(), training=training)
+def context(training=False, device="cpu"):
+    return Context(torch.device(device), torch.float32, 0, LABELS, WeightsStore(), training=training)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,13 @@ def test_views_of_any_size_are_resized_to_the_models(checkpoints):
     with torch.inference_mode():
         assert encoder(torch.rand(2, 3, 30, 30)).pooled.shape == (2, encoder.dim)
         assert encoder(torch.rand(0, 3, 64, 64)).pooled.shape == (0, encoder.dim)
+
+
+def test_no_views_give_nothing_on_the_encoders_device(checkpoints):
+    path = checkpoints["test_efficientnet"][1]
+    encoder = TimmEncoder(config("test_efficientnet", path, labels=LABELS), context(device="meta"))
+    output = encoder(torch.zeros(0, 3, 64, 64))
+    assert {each.device.type for each in (output.pooled, output.tokens, output.logits)} == {"meta"}
 
 
 @pytest.mark.parametrize("name", MODELS)

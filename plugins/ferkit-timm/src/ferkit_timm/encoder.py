@@ -57,10 +57,11 @@ class TimmEncoder:
         pooled to the smallest.
         """
         if len(pixels) == 0:  # reshapes inside transformers can't tell what zero elements stand for
+            none = torch.zeros(0, device=self.device)
             return EncoderOutput(
-                torch.zeros(0, self.dim),
-                torch.zeros(0, 0, self.token_dim or 0),
-                torch.zeros(0, len(self.columns)) if self.columns else None,
+                none.reshape(0, self.dim),
+                none.reshape(0, 0, self.token_dim or 0),
+                none.reshape(0, len(self.columns)) if self.columns else None,
             )
         x = pixels.to(self.device)
         if x.shape[-1] != self.size:

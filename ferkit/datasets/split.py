@@ -13,8 +13,9 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
     """Split ``samples`` in two so that nobody is on both sides.
 
     Samples that share a subject or a group stay together, also by way of others: a group with two people ties all
-    samples of both. A sample with neither stands alone. Labels are held out in proportion as well as that allows, and of each label something is left to learn from. Which go
-    depends on ``seed`` and on what the samples are, not on their order.
+    samples of both. A sample with neither stands alone. Labels are held out in proportion as well as that allows, and of
+    each label something is left to learn from. Which go depends on ``seed`` and on what the samples are, not on their
+    order.
 
     A greedy choice: units in an order drawn by hash are held out where that brings the counts by label closer to
     ``share``, and then where it brings the total closer. The total is off by at most half the largest unit, unless

@@ -47,7 +47,7 @@ class Cache:
         """An entry, computed and kept where there is none yet; mapped from disk rather than held in memory.
 
         Raises:
-            FerkitError: If it can't be written.
+            FerkitError: If it can't be read or written.
         """
         if (found := self.load(room, key)) is not None:
             return found
@@ -56,17 +56,26 @@ class Cache:
         return self.load(room, key) or made
 
     def load(self, room: str, key: str) -> Entry | None:
-        """An entry, mapped from disk rather than read; None where there is none, or it is damaged."""
+        """An entry, mapped from disk rather than read; None where there is none, or it is damaged, which removes it.
+
+        Raises:
+            FerkitError: If it is there and can't be read, as where a permission lacks or too many files are open.
+        """
         path = self._path(room, key)
         try:
+            path.open("rb").close()  # says what is wrong; safe_open calls it a missing file whatever it is
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError):
+        except SafetensorError:
             with suppress(OSError):
                 path.unlink()
             return None
+        except OSError as error:
+            raise FerkitError(
+                f"{path} can't be read ({error.strerror}): mend that, or name another folder in FERKIT_CACHE"
+            ) from error
 
     def save(self, room: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Write an entry whole or not at all.

@@ -12,9 +12,10 @@ Unit = tuple[str, str]
 def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Split ``samples`` in two so that nobody is on both sides.
 
-    Samples of one subject stay together; without a subject, those of one group; without either, each stands alone. Labels
-    are held out in proportion as well as that allows, and of each label something is left to learn from. Which go
-    depends on ``seed`` and on what the samples are, not on their order.
+    Samples that share a subject or a group stay together, also by way of others: a group with two people ties all
+    samples of both. A sample with neither stands alone. Labels are held out in proportion as well as that allows, and of
+    each label something is left to learn from. Which go depends on ``seed`` and on what the samples are, not on their
+    order.
 
     A greedy choice: units in an order drawn by hash are held out where that brings the counts by label closer to
     ``share``, and then where it brings the total closer. The total is off by at most half the largest unit, unless
@@ -33,21 +34,42 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, not {share}")
+    named = _units(samples)
     units: dict[Unit, Counter[str]] = {}
-    for sample in samples:
-        units.setdefault(_unit(sample), Counter())[_label(sample)] += 1
+    for sample, unit in zip(samples, named, strict=True):
+        units.setdefault(unit, Counter())[_label(sample)] += 1
     held = _choose(units, share, seed)
     sides: tuple[list[Sample], list[Sample]] = ([], [])
-    for sample in samples:
-        sides[_unit(sample) in held].append(sample)
+    for sample, unit in zip(samples, named, strict=True):
+        sides[unit in held].append(sample)
     return sides
 
 
-def _unit(sample: Sample) -> Unit:
-    """What must stay together, by kind and name."""
-    if sample.subject is not None:
-        return "subject", sample.subject
-    return ("group", sample.group) if sample.group is not None else ("id", sample.id)
+def _units(samples: Sequence[Sample]) -> list[Unit]:
+    """What each sample must stay together with, called by the least subject or group in it: the order changes no name.
+
+    Union-find (Galler and Fischer 1964) with path halving.
+    """
+    parents: dict[Unit, Unit] = {}
+
+    def root(tie: Unit) -> Unit:
+        parents.setdefault(tie, tie)
+        while (parent := parents[tie]) != tie:
+            parents[tie] = tie = parents[parent]
+        return tie
+
+    ties = [_ties(sample) for sample in samples]
+    for first, *others in ties:
+        for other in others:
+            least, greater = sorted((root(first), root(other)))
+            parents[greater] = least
+    return [root(first) for first, *_ in ties]
+
+
+def _ties(sample: Sample) -> list[Unit]:
+    """What a sample shares with others, by kind and name; its own id where that is nothing."""
+    named = (("subject", sample.subject), ("group", sample.group))
+    return [(kind, name) for kind, name in named if name is not None] or [("id", sample.id)]
 
 
 def _label(sample: Sample) -> str:

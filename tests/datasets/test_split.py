@@ -19,10 +19,24 @@ def made(rows):
     ]
 
 
-def unit(sample):
-    if sample.subject is not None:
-        return "subject", sample.subject
-    return ("group", sample.group) if sample.group is not None else ("id", sample.id)
+def ties(sample):
+    found = {("subject", sample.subject), ("group", sample.group)}
+    return {(kind, name) for kind, name in found if name is not None} or {("id", sample.id)}
+
+
+def unit_of_each(samples):
+    """Sample to what stays together with it: what share a tie, merged until no two units do."""
+    units = []
+    for sample in samples:
+        joined, ids = ties(sample), {sample.id}
+        apart = []
+        for names, members in units:
+            if names & joined:
+                joined, ids = joined | names, ids | members
+            else:
+                apart.append((names, members))
+        units = [*apart, (joined, ids)]
+    return {member: min(members, key=int) for _, members in units for member in members}
 
 
 @settings(deadline=None)
@@ -32,18 +46,20 @@ def test_hold_out(samples, share, seed, random):
     assert sorted(s.id for s in [*train, *held]) == sorted(s.id for s in samples)
     assert [s.id for s in train] == sorted((s.id for s in train), key=int)
 
-    assert not {unit(s) for s in train} & {unit(s) for s in held}
+    units = unit_of_each(samples)
+    assert not {units[s.id] for s in train} & {units[s.id] for s in held}
+    assert not set().union(*map(ties, train)) & set().union(*map(ties, held))
 
     assert {s.label for s in train} == {s.label for s in samples}
 
-    sizes = Counter(unit(s) for s in samples)
+    sizes = Counter(units[s.id] for s in samples)
     wanted, largest = share * len(samples), max(sizes.values())
     last = {}  # units that are the only ones with a label in train may not go
     for sample in train:
-        last.setdefault(sample.label, set()).add(unit(sample))
-    bound = {next(iter(units)) for units in last.values() if len(units) == 1}
+        last.setdefault(sample.label, set()).add(units[sample.id])
+    bound = {next(iter(found)) for found in last.values() if len(found) == 1}
     assert len(held) <= wanted + largest / 2
-    assert len(held) >= wanted - largest / 2 or {unit(s) for s in train} == bound
+    assert len(held) >= wanted - largest / 2 or {units[s.id] for s in train} == bound
 
     shuffled = random.sample(samples, len(samples))
     assert {s.id for s in hold_out(shuffled, share, seed)[1]} == {s.id for s in held}
@@ -63,6 +79,14 @@ def test_each_label_is_held_out_in_proportion_where_people_have_several():
     ]
     _, held = hold_out(made(rows), 0.2, seed=0)
     assert Counter(s.label for s in held) == {"neutral": 40, "happiness": 20, "fear": 20}
+
+
+def test_a_group_stays_together_where_only_some_of_it_have_a_subject():
+    rows = [("neutral", str(n) if n % 2 else None, str(n // 4)) for n in range(400)]
+    for seed in range(5):
+        train, held = hold_out(made(rows), 0.3, seed)
+        assert len(held) == 120
+        assert not {s.group for s in train} & {s.group for s in held}
 
 
 def test_another_seed_holds_out_others():

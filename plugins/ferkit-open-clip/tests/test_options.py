@@ -60,6 +60,13 @@ def test_bf16_is_close_to_float32(folders, encoder, face):
         assert F.cosine_similarity(float32, bf16, dim=-1).min() > 0.999
 
 
+def test_bf16_serves_a_head_that_learns_and_does_not_learn_itself(folders, encoder):
+    built = encoder({"local_dir": str(folders["clip"]), "bf16": True}, training=True)
+    assert built(torch.rand(1, 3, 32, 32)).pooled.shape == (1, 24)
+    with pytest.raises(ComponentError, match="does not learn with its option `bf16`"):
+        built.stages()
+
+
 def test_gradients_reach_every_stage_and_text_stage(name, folders, encoder):
     built = encoder({"local_dir": str(folders[name]), "text": True}, training=True)
     output = built(torch.rand(2, 3, 64, 64))

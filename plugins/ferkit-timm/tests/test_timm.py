@@ -22,8 +22,8 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def context(training=False):
-    return Context(torch.device("cpu"), torch.float32, 0, LABELS, WeightsStore(), training=training)
+def context(training=False, device="cpu"):
+    return Context(torch.device(device), torch.float32, 0, LABELS, WeightsStore(), training=training)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,20 @@ def test_gives_what_timm_gives_by_hand(checkpoints, name):
     assert output.tokens.shape[2] == encoder.token_dim
 
 
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_weights_of_another_input_size_are_resampled(checkpoints, name, size):
+    _, path = checkpoints[name]
+    overlay = {"file": str(path), "num_classes": 3, "custom_load": False}
+    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=3, img_size=size)
+    encoder = TimmEncoder(TimmConfig(model=name, weights=str(path), image_size=size), context())
+    views = torch.rand(1, 3, size, size)
+    with torch.inference_mode():
+        maps = model.eval().forward_features((views - encoder.mean) / encoder.std)
+        expected = maps[:, 1:] if maps.ndim == 3 else maps.flatten(1, 2)
+        assert torch.allclose(encoder(views).tokens, expected, atol=1e-4)
+
+
 def test_tokens_are_patches_without_the_class_token(checkpoints):
     name = "vit_tiny_patch16_224"
     encoder = TimmEncoder(config(name, checkpoints[name][1]), context())
@@ -75,6 +89,13 @@ def test_views_of_any_size_are_resized_to_the_models(checkpoints):
     with torch.inference_mode():
         assert encoder(torch.rand(2, 3, 30, 30)).pooled.shape == (2, encoder.dim)
         assert encoder(torch.rand(0, 3, 64, 64)).pooled.shape == (0, encoder.dim)
+
+
+def test_no_views_give_nothing_on_the_encoders_device(checkpoints):
+    path = checkpoints["test_efficientnet"][1]
+    encoder = TimmEncoder(config("test_efficientnet", path, labels=LABELS), context(device="meta"))
+    output = encoder(torch.zeros(0, 3, 64, 64))
+    assert {each.device.type for each in (output.pooled, output.tokens, output.logits)} == {"meta"}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -2,6 +2,8 @@ import hashlib
 import json
 import shutil
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,26 @@ def test_a_classifiers_logits_follow_the_recipes_labels_by_name(checkpoints, vie
         assert torch.allclose(model.classifier(seen)[:, [2, 0, 1]], output.logits, atol=1e-5)
         some = encoder(folder, labels=("sad", "happy"), classifier=True)(views / 255)
     assert torch.equal(some.logits, output.logits[:, [2, 1]])
+
+
+def test_a_classifier_serves_threads_at_once(checkpoints, views):
+    shared = encoder(checkpoints["vit-classifier"][1], classifier=True)
+    pixels = [torch.roll(views / 255, shift, -1) for shift in range(0, 96, 12)]
+    together = threading.Barrier(len(pixels))
+
+    def served(x):
+        with torch.inference_mode():
+            together.wait()
+            return [shared(x) for _ in range(10)]
+
+    with torch.inference_mode():
+        alone = [shared(x) for x in pixels]
+    with ThreadPoolExecutor(len(pixels)) as threads:
+        for expected, outputs in zip(alone, threads.map(served, pixels), strict=True):
+            for output in outputs:
+                assert torch.allclose(output.tokens, expected.tokens, atol=1e-5)
+                assert torch.allclose(output.pooled, expected.pooled, atol=1e-5)
+                assert torch.allclose(output.logits, expected.logits, atol=1e-5)
 
 
 def test_a_recipe_predicts_with_a_published_classifier(checkpoints):

@@ -24,9 +24,9 @@ class OpenClipConfig(Config):
     image_size: Annotated[int | None, Field(ge=16, le=2048, description="input side in pixels; unset: the model's")] = (
         None
     )
-    bf16: Annotated[bool, Field(description="compute in bfloat16 whatever the pipeline's dtype; not for training")] = (
-        False
-    )
+    bf16: Annotated[
+        bool, Field(description="compute in bfloat16 whatever the pipeline's dtype; it can't learn then")
+    ] = False
 
     @model_validator(mode="before")
     @classmethod

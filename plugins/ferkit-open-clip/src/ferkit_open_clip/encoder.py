@@ -52,6 +52,7 @@ class OpenClipEncoder:
         self.interpolation = "bilinear" if kind == "bilinear" else "bicubic"  # open_clip reads it so
         statistics = (torch.tensor(source.preprocessing[name]).reshape(-1, 1, 1) for name in ("mean", "std"))
         self.mean, self.std = (values.to(context.device) for values in statistics)
+        self._bf16 = config.bf16
         self.device, self.dtype = context.device, torch.bfloat16 if config.bf16 else context.dtype
         self.module: nn.Module = towers.to(self.device, self.dtype).eval()
         if not context.training:
@@ -83,7 +84,16 @@ class OpenClipEncoder:
         return features.float()
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """Parameter groups of the image tower, from input to output."""
+        """Parameter groups of the image tower, from input to output.
+
+        Raises:
+            ComponentError: With ``config.bf16``: steps of learning are lost in so few digits.
+        """
+        if self._bf16:
+            raise ComponentError(
+                "open-clip does not learn with its option `bf16`, whose weights round small steps away: leave it out, and "
+                "set training.precision to bf16 to compute so with float32 weights; or learn only the head"
+            )
         return stages(self.visual)
 
     def text_stages(self) -> list[list[nn.Parameter]]:

@@ -1,6 +1,7 @@
 """Encoder ``timm``."""
 
 import difflib
+import sys
 
 import timm
 import torch
@@ -56,10 +57,11 @@ class TimmEncoder:
         pooled to the smallest.
         """
         if len(pixels) == 0:  # reshapes inside transformers can't tell what zero elements stand for
+            none = torch.zeros(0, device=self.device)
             return EncoderOutput(
-                torch.zeros(0, self.dim),
-                torch.zeros(0, 0, self.token_dim or 0),
-                torch.zeros(0, len(self.columns)) if self.columns else None,
+                none.reshape(0, self.dim),
+                none.reshape(0, 0, self.token_dim or 0),
+                none.reshape(0, len(self.columns)) if self.columns else None,
             )
         x = pixels.to(self.device)
         if x.shape[-1] != self.size:
@@ -118,21 +120,16 @@ def _takes_img_size(model: str) -> bool:
 
 
 def _load(model: nn.Module, config: TimmConfig, context: Context) -> None:
-    """Load the weights; a classifier that was not asked for is left out."""
+    """Load the weights, resampled to the model's input size; a classifier that was not asked for is left out."""
     source = config.weights or hub_reference(config)
     tensors, _ = context.weights.load(source, pinned=config.weights is not None)
-    if not config.labels:
-        classifier = model.pretrained_cfg.get("classifier") or ()
-        prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
-        tensors = (
-            {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)} if prefixes else tensors
-        )
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     try:
-        found = model.load_state_dict(floats, strict=False)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise WeightsError(f"{source} does not fit {config.model}: {lines}") from error
+        fitting = _converted(floats, model, config)
+        found = model.load_state_dict(fitting, strict=False)
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, AssertionError) as error:
+        cause = " ".join(str(error).split())
+        raise WeightsError(f"{source} does not fit {config.model}: {cause}") from error
     missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
     if missing or found.unexpected_keys:
         names = ", ".join(
@@ -140,3 +137,15 @@ def _load(model: nn.Module, config: TimmConfig, context: Context) -> None:
         )
         hint = "" if config.labels else "; if it is a classifier, name its columns with `labels`"
         raise WeightsError(f"{source} does not fit {config.model}: {names}{hint}")
+
+
+def _converted(tensors: dict[str, Tensor], model: nn.Module, config: TimmConfig) -> dict[str, Tensor]:
+    """A checkpoint as timm's own loading makes it fit: position embeddings resampled, names of old releases changed."""
+    family = sys.modules[timm.model_entrypoint(config.model.split(".")[0]).__module__]
+    if hasattr(family, "checkpoint_filter_fn"):
+        tensors = family.checkpoint_filter_fn(tensors, model)
+    if config.labels:
+        return tensors
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    prefixes = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}

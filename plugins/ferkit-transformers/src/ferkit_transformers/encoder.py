@@ -1,6 +1,7 @@
 """Encoder ``transformers``."""
 
 import inspect
+import threading
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from ferkit_transformers import TransformersConfig, reference
 from ferkit_transformers.loading import FAULTS, line, load_model, load_tokenizer
 from ferkit_transformers.preprocessing import load_preprocessing
 from ferkit_transformers.stages import parameter_stages
+
+_seen = threading.local()
+"""What the hooks of a classifier keep of this thread's latest call: ``hidden`` and ``pooled``."""
 
 
 class TransformersEncoder:
@@ -40,6 +44,8 @@ class TransformersEncoder:
         self._prepare = load_preprocessing(folder, config.image_size).to(context.device)
         model = load_model(folder, context.dtype, text=config.text, classifier=config.classifier)
         self.columns = _columns(model, context, place) if config.classifier else None
+        if config.classifier:
+            _watch(model)
         if config.text:
             self._tokenizer = load_tokenizer(folder)
             self.logit_scale = _take_logit_scale(model, place)
@@ -132,16 +138,28 @@ def _columns(model: Any, context: Context, place: str) -> list[int]:
     return column_order([names[index] for index in range(len(names))], context.labels, place)
 
 
-def _classify(model: Any, x: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden states, what the classifier sees of them, and its logits."""
-    seen: dict[str, Any] = {}
+def _watch(model: Any) -> None:
+    """Keep what a classifier computes on its way: it returns no more than logits."""
     backbone = getattr(model, "vision_model", model.base_model)
-    with (
-        backbone.register_forward_hook(lambda _module, _inputs, output: seen.update(backbone=output)),
-        model.classifier.register_forward_pre_hook(lambda _module, inputs: seen.update(pooled=inputs[0])),
-    ):
+    backbone.register_forward_hook(_keep_hidden)
+    model.classifier.register_forward_pre_hook(_keep_pooled)
+
+
+def _keep_hidden(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    _seen.hidden = output.last_hidden_state
+
+
+def _keep_pooled(_module: nn.Module, inputs: Any) -> None:
+    _seen.pooled = inputs[0]
+
+
+def _classify(model: Any, x: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Hidden states, what the classifier sees of them, and its logits; of a model that :func:`_watch` was told of."""
+    try:
         logits = model(pixel_values=x, **options).logits
-    return _as_sequence(seen["backbone"].last_hidden_state), seen["pooled"].flatten(1), logits
+        return _as_sequence(_seen.hidden), _seen.pooled.flatten(1), logits
+    finally:
+        _seen.__dict__.clear()  # or they, and the graph behind them, would stay until the next call
 
 
 def _as_sequence(hidden: Tensor) -> Tensor:

@@ -35,16 +35,16 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
         raise ValueError(f"share must lie between 0 and 1, not {share}")
     units: dict[Unit, Counter[str]] = {}
     for sample in samples:
-        units.setdefault(_unit(sample), Counter())[_label(sample)] += 1
+        units.setdefault(unit(sample), Counter())[_label(sample)] += 1
     held = _choose(units, share, seed)
     sides: tuple[list[Sample], list[Sample]] = ([], [])
     for sample in samples:
-        sides[_unit(sample) in held].append(sample)
+        sides[unit(sample) in held].append(sample)
     return sides
 
 
-def _unit(sample: Sample) -> Unit:
-    """What must stay together, by kind and name."""
+def unit(sample: Sample) -> Unit:
+    """What must stay together: ``"subject"``, ``"group"`` or ``"id"``, and its name."""
     if sample.subject is not None:
         return "subject", sample.subject
     return ("group", sample.group) if sample.group is not None else ("id", sample.id)
@@ -56,7 +56,7 @@ def _label(sample: Sample) -> str:
 
 
 def _choose(units: dict[Unit, Counter[str]], share: float, seed: int) -> set[Unit]:
-    drawn = sorted(units, key=lambda unit: _draw(unit, seed))
+    drawn = sorted(units, key=lambda each: _draw(each, seed))
     sizes = _sum(units.values())
     left = _sum(Counter(counts.keys()) for counts in units.values())
     held: set[Unit] = set()
@@ -71,19 +71,19 @@ def _choose(units: dict[Unit, Counter[str]], share: float, seed: int) -> set[Uni
         )
 
     for by_label in (True, False):
-        for unit in drawn:
-            counts = units[unit]
+        for each in drawn:
+            counts = units[each]
             closer = 2 * (wanted - taken.total()) > counts.total()
-            free = unit not in held and all(left[label] > 1 for label in counts)
+            free = each not in held and all(left[label] > 1 for label in counts)
             if closer and free and (not by_label or closer_by_label(counts)):
-                held.add(unit)
+                held.add(each)
                 taken.update(counts)
                 left.subtract(counts.keys())
     return held
 
 
-def _draw(unit: Unit, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed} {unit}".encode()).digest()
+def _draw(each: Unit, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {each}".encode()).digest()
 
 
 def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:

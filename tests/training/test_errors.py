@@ -1,6 +1,8 @@
 """What is wrong with data, options and folders is told, early and with what to do."""
 
 import json
+import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -304,3 +306,74 @@ def test_the_command_tells_what_was_left_out(recipe, write_recipe, faces, tmp_pa
     wrong = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--data", "faces"])
     assert wrong.exit_code == 2
     assert "error: --data faces: write NAME:PATH" in wrong.stderr
+
+
+@pytest.mark.parametrize(("split", "validation"), [("train", "train"), ("validation", "validation"), ("train", "all")])
+def test_the_split_itself_is_not_held_out(split, validation, recipe, train, write_faces):
+    data = {"use": "folder", "path": str(write_faces("flat", all=range(64)) / "all"), "crops": True}
+    made = recipe(data__split=split, data__validation=validation)
+    refused(
+        train,
+        recipe(data=data | {"validation": "all"}) if validation == "all" else made,
+        f"data.validation names the split {validation} itself, whose faces are learnt from",
+    )
+
+
+def write_table(faces, path, **columns):
+    """A manifest of the faces, with columns made from split and number."""
+    rows = [",".join(["image", "label", *columns])]
+    for picture in sorted(faces.rglob("*.png")):
+        split, label = picture.parts[-3:-1]
+        values = (value(split, int(picture.stem)) for value in columns.values())
+        rows.append(",".join([picture.relative_to(path.parent).as_posix(), label, *map(str, values)]))
+    path.write_text("\n".join(rows) + "\n")
+    return {"use": "manifest", "path": str(path), "crops": True}
+
+
+def of_split(split, _):
+    return split
+
+
+def test_people_on_both_sides_are_told_and_counted(recipe, train, faces, tmp_path):
+    data = write_table(faces, tmp_path / "t.csv", split=of_split, subject=lambda _, n: n % 30)
+    with pytest.warns(UserWarning, match=r"^16 subjects of the split validation are learnt from, too \(n = 16 samples"):
+        _, metrics = train(recipe(data=data | {"validation": "validation"}))
+    assert metrics["data"]["judged_by"]["shared"] == {"subjects": 16, "groups": 0}
+    _, metrics = train(recipe(data=data | {"validation": 0.2}), "apart")
+    assert metrics["data"]["judged_by"]["shared"] == {"subjects": 0, "groups": 0}
+
+
+def test_a_class_that_is_not_held_out_is_told(recipe, train, faces):
+    shutil.rmtree(faces / "validation" / "sadness")
+    with pytest.warns(UserWarning, match=r"none of the 11 held-out samples is labelled sadness"):
+        _, metrics = train(recipe())
+    assert metrics["data"]["judged_by"]["absent_labels"] == ["sadness"]
+    assert metrics["data"]["learnt_from"]["absent_labels"] == []
+
+
+def test_one_person_can_not_be_on_both_sides(recipe, train, faces, tmp_path):
+    data = write_table(faces, tmp_path / "t.csv", subject=lambda *_: "ann")
+    refused(train, recipe(data=data), "all 64 samples are of one subject, 'ann', of which nothing can be held out")
+
+
+def test_pictures_that_are_all_elsewhere(recipe, train, tmp_path):
+    rows = "".join(f"{n}.png,{LABELS[n % 3]}\n" for n in range(18))
+    (tmp_path / "t.csv").write_text(f"image,label\n{rows}")
+    data = {"use": "manifest", "path": str(tmp_path / "t.csv"), "crops": True}
+    error = refused(
+        train, recipe(data=data), r"can't be read, first: .*\.png.*; check the paths \(data\.path, data\.root\)"
+    )
+    assert re.match(r"(\d+) of \1 pictures", str(error))
+    assert "crops" not in str(error)
+
+
+def test_what_can_not_be_read_is_told_before_training(recipe, write_recipe, faces, tmp_path):
+    (faces / "train" / "neutral" / "more.png").write_bytes(b"broken")
+    path = write_recipe(recipe(training={"epochs": 1}))
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(tmp_path / "run"), "--device", "cpu"])
+    lines = done.stderr.splitlines()
+    (warned,) = (
+        n for n, line in enumerate(lines) if line.startswith("warning: 1 of 49 pictures can't be read, first: ")
+    )
+    (epoch,) = (n for n, line in enumerate(lines) if line.startswith("epoch "))
+    assert warned < epoch

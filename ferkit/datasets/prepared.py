@@ -26,6 +26,7 @@ SHARD, BATCH = 256, 16  # samples a cache entry; pictures held at once
 OVERLAP = 0.4  # intersection over union from which a detected face is the annotated one
 ROOM = "views"
 NAMES = (ALIGNED, FRONTAL)
+COLUMNS = ("boxes", "scores", "pose", "pose_score", "count", "pixels", "view", "failed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,9 @@ def prepare(
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
         key = digest([view_digest, [_fingerprint(sample) for sample in chunk]])
-        tensors, metadata = cache.get(ROOM, key, functools.partial(_shard, chunk, is_crop, preparation))
+        tensors, metadata = cache.get(
+            ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors")
+        )
         pieces.append(tensors)
         keys.append(key)
         errors.update({chunk[int(index)].id: text for index, text in json.loads(metadata["errors"]).items()})

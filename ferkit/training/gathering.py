@@ -12,7 +12,7 @@ from torch import Tensor
 from ferkit.cache import Cache
 from ferkit.datasets.prepared import Prepared, prepare
 from ferkit.datasets.split import hold_out, unit
-from ferkit.datasets.targets import Targets, class_targets
+from ferkit.datasets.targets import Targets, class_targets, require_dropped
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context, Dataset, Sample
 from ferkit.recipe import Recipe
@@ -74,6 +74,7 @@ def gather(
     dataset: Dataset = build(recipe.data, context)
     learn, held = _sides(dataset, recipe)
     drop = recipe.selection.drop_labels
+    require_dropped([*learn, *held], drop)
     targets = class_targets(learn, recipe.labels, drop)
     targets.require_every_class()
     judged = class_targets(held, recipe.labels, drop)

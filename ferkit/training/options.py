@@ -118,6 +118,8 @@ class Training(Config):
             raise ValueError(f"batch_size {self.batch_size} can't be computed in {self.accumulate} equal parts")
         if self.objectives.distillation and not self.teacher:
             raise ValueError("objectives.distillation needs a `teacher`: a recipe or a run")
+        if self.teacher and not self.objectives.distillation:
+            raise ValueError("a teacher teaches nothing: give objectives.distillation a weight, or remove the teacher")
         if not any(self.objectives.model_dump().values()):
             raise ValueError("objectives: all weights are 0, nothing would be learnt")
         return self

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fakes import ColourConfig, Empty, component, plugin
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
@@ -199,10 +199,11 @@ def test_texts_without_an_encoder_that_reads(objective, recipe, train):
     ("settings", "message"),
     [
         ({"objectives": {"distillation": 1}}, "distillation needs a `teacher`"),
+        ({"teacher": "default"}, "give objectives.distillation a weight, or remove the teacher"),
         ({"objectives": {"cross_entropy": 0}}, "all weights are 0"),
         ({"batch_size": 10, "accumulate": 3}, "batch_size 10 can't be computed in 3 equal parts"),
         ({"learn": {"vit": {"stages": 1, "lora": {}}}}, "two ways to learn: choose one"),
-        ({"epoch": 3}, r"training\.epoch: unknown key \(did you mean epochs\?\)"),
+        ({"epoch": 3}, r"training\.epoch.*: unknown key \(did you mean epochs\?\)"),
     ],
 )
 def test_options_that_do_not_fit(settings, message, recipe):
@@ -377,3 +378,19 @@ def test_what_can_not_be_read_is_told_before_training(recipe, write_recipe, face
     )
     (epoch,) = (n for n, line in enumerate(lines) if line.startswith("epoch "))
     assert warned < epoch
+
+
+def test_labels_to_drop_that_are_not_there(recipe, train):
+    made = recipe(data__drop_labels=["happy", "contmept"], labels=["neutral", "sadness"])
+    refused(train, made, "the data has no label contmept; it has happiness, neutral, sadness")
+
+
+@pytest.mark.parametrize("room", ["views", "features"])
+def test_a_cache_entry_of_something_else_is_none(room, recipe, train, cache, history):
+    first, _ = train(recipe())
+    (entry, *_) = paths = sorted((cache / room).rglob("*.safetensors"))
+    for path in paths:
+        save_file({"x": torch.zeros(1)}, path)
+    second, _ = train(recipe(), "second")
+    assert history(second) == history(first)
+    assert "x" not in load_file(entry)

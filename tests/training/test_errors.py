@@ -394,3 +394,41 @@ def test_a_cache_entry_of_something_else_is_none(room, recipe, train, cache, his
     second, _ = train(recipe(), "second")
     assert history(second) == history(first)
     assert "x" not in load_file(entry)
+
+
+LEARN = "must be head, all, or a mapping by encoder, as in {vit: 2}, {vit: all} or {vit: lora}"
+STAGES = "must be a number of last stages, 0 or more, or all"
+VALIDATION = "must be a share between 0 and 0.9, or the name of another split"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("training.learn", "bogus", f"{LEARN}, not 'bogus'"),
+        ("training.learn", None, f"{LEARN}, not None"),
+        ("training.learn", [1], LEARN),
+        ("training.learn.vit", True, "must be a number of its last stages, all, lora, or a mapping"),
+        ("training.learn.vit", "bogus", "must be a number of its last stages, all, lora, or a mapping"),
+        ("training.learn.vit.stages", "bogus", f"{STAGES}, not 'bogus'"),
+        ("training.learn.vit.stages", -1, f"{STAGES}, not -1"),
+        ("training.lr", float("inf"), "Input should be a finite number, not inf"),
+        ("training.lr", float("nan"), "Input should be a finite number, not nan"),
+        ("data.validation", 0, f"{VALIDATION}, not 0"),
+        ("data.validation", 1, f"{VALIDATION}, not 1"),
+        ("data.validation", True, VALIDATION),
+        ("data.validation", "", VALIDATION),
+        ("data.path", "", "is empty: name a file or a folder"),
+    ],
+)
+def test_what_may_be_written_is_told_in_the_recipes_words(path, value, message, recipe):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe(**{path.replace(".", "__"): value}))
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert problem.message.startswith(message)
+
+
+def test_a_short_form_is_refused_where_it_stands(recipe):
+    with pytest.raises(RecipeError, match=f"{STAGES}, not -1") as caught:
+        load_recipe(recipe(training={"learn": {"vit": -1}}))
+    assert len(caught.value.problems) == 1

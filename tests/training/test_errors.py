@@ -432,3 +432,13 @@ def test_a_short_form_is_refused_where_it_stands(recipe):
     with pytest.raises(RecipeError, match=f"{STAGES}, not -1") as caught:
         load_recipe(recipe(training={"learn": {"vit": -1}}))
     assert len(caught.value.problems) == 1
+
+
+def test_a_box_far_beyond_its_picture_is_refused(recipe, train, faces, tmp_path):
+    corners = {"x0": lambda *_: 0, "y0": lambda *_: 0, "x1": lambda *_: 30, "y1": lambda _, n: 3e7 if n == 7 else 30}
+    data = write_table(faces, tmp_path / "t.csv", split=of_split, **corners)
+    data |= {"crops": False, "validation": "validation"}
+    made = recipe(data=data, detector={"use": "given"})
+    refused(
+        train, made, r"07\.png#0,0,30,3e\+07: the box 0 0 30 3e\+07 lies far beyond its picture .* of 32 x 32 pixels"
+    )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,19 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder()
 
-    def get(self, room: str, key: str, compute: Callable[[], Entry]) -> Entry:
+    def get(self, room: str, key: str, compute: Callable[[], Entry], names: Collection[str] = ()) -> Entry:
         """An entry, computed and kept where there is none yet; mapped from disk rather than held in memory.
+
+        Args:
+            room: Of the cache.
+            key: Digest of all that decides the entry.
+            compute: What makes it.
+            names: Tensors and metadata without which what is found is no such entry.
 
         Raises:
             FerkitError: If it can't be read or written.
         """
-        if (found := self.load(room, key)) is not None:
+        if (found := self.load(room, key)) is not None and set(names) <= found[0].keys() | found[1].keys():
             return found
         made = compute()
         self.save(room, key, *made)

@@ -215,7 +215,7 @@ class _Validation:
             return model.model_validate(known)
         except ValidationError as error:
             for item in error.errors():
-                path = (*keys, *map(str, item["loc"]))
+                path = (*keys, *_written(item["loc"], known))
                 self._add(path, _explain(item, model))
             return None
 
@@ -237,6 +237,9 @@ class _Validation:
         framework = ("use", *FRAMEWORK_KEYS.get(keys[0], ()))
         own = {key: value for key, value in options.items() if key not in framework}
         for option in path_fields(model):
+            if own.get(option) == "":
+                self._add((*keys, option), "is empty: name a file or a folder")
+                return None
             if option in own:
                 own[option] = self._resolve((*keys, option), own[option])
         config = self._model(model, own, keys)
@@ -320,6 +323,18 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
         return f"must be a mapping: write {name}: {{use: {item['input']}}}"
     given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
     return f"{item['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _written(path: tuple[int | str, ...], data: Any) -> list[str]:
+    """What of pydantic's ``path`` stands in ``data``, or should: it also names the branch of a union."""
+    found = []
+    for last, key in enumerate(path, 1 - len(path)):
+        inside = key in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and isinstance(key, int)
+        if inside:
+            data = data[key]
+        if inside or last == 0:
+            found.append(str(key))
+    return found
 
 
 def _field_names(model: type[BaseModel], path: Keys) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from ferkit.components import Config
 from ferkit.labels import SEVEN, canonical
@@ -30,13 +30,20 @@ class Normalization(Config):
     keep: Literal["frontal", "both"] = "frontal"
 
 
+def _share_or_split(value: Any) -> Any:
+    is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 0.9
+    if not is_share and not (isinstance(value, str) and value):
+        raise ValueError("must be a share between 0 and 0.9, or the name of another split")
+    return value
+
+
 class Selection(Config):
     """The framework's part of ``data``: which samples are learnt from, and which are held out."""
 
     split: str = Field(default="train", description="the data set's split to learn from")
-    validation: Annotated[float, Field(gt=0, lt=0.9)] | Annotated[str, Field(min_length=1)] = Field(
-        default=0.1, description="share of the subjects of `split` to hold out, or the name of another split"
-    )
+    validation: Annotated[
+        Annotated[float, Field(gt=0, lt=0.9)] | Annotated[str, Field(min_length=1)], BeforeValidator(_share_or_split)
+    ] = Field(default=0.1, description="share of the subjects of `split` to hold out, or the name of another split")
     drop_labels: tuple[str, ...] = Field(default=(), description="labels of the data whose samples are left out")
 
 

@@ -1,6 +1,7 @@
 """What the commands share: errors as text and exit code, ``--set``, and printing."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +31,11 @@ class Commands(TyperGroup):
     """Commands whose errors on purpose are printed without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; map errors to exit codes."""
+        """Run the command; map errors to exit codes, and print a warning as a line."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _say_warning
+                return super().invoke(ctx)
         except (NoFaceError, StageError) as error:  # of a picture or a component at work, not of the command
             say(f"error: {error}")
             raise typer.Exit(FAILED) from None
@@ -51,6 +54,10 @@ class Commands(TyperGroup):
 def say(text: str) -> None:
     """Print to stderr."""
     typer.echo(text, err=True)
+
+
+def _say_warning(message: Warning | str, *_: Any) -> None:
+    say(f"warning: {message}")
 
 
 def shown(text: str) -> str:

@@ -11,12 +11,13 @@ from ferkit.datasets.folder import check_folder
 from ferkit.datasets.names import ALL, check_split, class_name, in_order, sample_id, split_name
 from ferkit.datasets.tables import read_table
 from ferkit.errors import FerkitError
-from ferkit.images import shown
+from ferkit.images import MAX_PIXELS, shown
 from ferkit.interfaces import Context, Sample
 
 BOX = ("x0", "y0", "x1", "y1")
 COLUMNS = ("image", "label", *BOX, "subject", "group", "split", "caption", "id")
 VOTES = "votes:"
+NAN = ("nan", "NaN")  # what pandas and JSON have for a missing value; Nan is a name
 Box = tuple[float, float, float, float]
 
 
@@ -25,7 +26,8 @@ class Manifest:
 
     An id is the picture's path as the table has it, with the box where there is one; the column ``id`` overrides it.
     The faces of a scene are one group unless a column ``group`` says otherwise. Without a column ``split`` all samples
-    are in the split ``all``. The whole table is read and checked when it is first needed; pictures are not looked for.
+    are in the split ``all``. NaN, as pandas writes it, counts as missing. The whole table is read and checked when it is
+    first needed; pictures are not looked for.
 
     Raises:
         FerkitError: If the table or ``root`` is not there; when it is read, if a row is wrong, with its line.
@@ -92,32 +94,34 @@ class Manifest:
     def _sample(self, row: dict[str, str], where: str) -> Sample:
         box = _box(row, where)
         votes = self._votes(row, where)
+        if row.get("label", "").strip() in NAN:
+            raise FerkitError(f"{where}: the label is NaN, a missing value: fill it in, or remove the row")
         label = class_name(row["label"], self._config.labels, where) if row.get("label", "").strip() else None
         if label is None and votes is None:
             raise FerkitError(f"{where} has neither label nor votes: fill one in, or remove the row")
         name, source = self._picture(row, where)
         corners = f"#{','.join(f'{corner:g}' for corner in box)}" if box else ""
         return Sample(
-            id=row.get("id") or sample_id(f"{name}{corners}"),
+            id=_known(row, "id") or sample_id(f"{name}{corners}"),
             source=str(source),
             label=label,
             votes=votes,
             box=box,
-            caption=row.get("caption") or None,
-            subject=row.get("subject") or None,
-            group=row.get("group") or (sample_id(name) if box else None),
+            caption=_known(row, "caption") or None,
+            subject=_known(row, "subject") or None,
+            group=_known(row, "group") or (sample_id(name) if box else None),
         )
 
     def _picture(self, row: dict[str, str], where: str) -> tuple[str, Path]:
         """What to call the picture on every machine, and where it is on this one."""
-        if not row["image"].strip():
+        if not _known(row, "image"):
             raise FerkitError(f"{where} names no image: fill it in, or remove the row")
         path = Path(row["image"])
         if not path.is_absolute():
             return path.as_posix(), self._root / path
         if path.is_relative_to(self._root.absolute()):
             return path.relative_to(self._root.absolute()).as_posix(), path
-        if row.get("id"):
+        if _known(row, "id"):
             return path.name, path
         raise FerkitError(
             f"{where}: {shown(path)} does not lie below {shown(self._root)}, and another machine would call it otherwise: "
@@ -138,9 +142,15 @@ class Manifest:
     def _split(self, row: dict[str, str], where: str) -> str:
         if "split" not in row:
             return ALL
-        if not row["split"].strip():
+        if not _known(row, "split"):
             raise FerkitError(f"{where} has an empty split: fill it in, or leave the column out everywhere")
         return split_name(row["split"])
+
+
+def _known(row: dict[str, str], name: str) -> str:
+    """The value of a column; ``""`` where it is missing."""
+    value = row.get(name, "")
+    return "" if value.strip() in ("", *NAN) else value
 
 
 def _box(row: dict[str, str], where: str) -> Box | None:
@@ -150,6 +160,10 @@ def _box(row: dict[str, str], where: str) -> Box | None:
     if missing := [name for name, corner in zip(BOX, corners, strict=True) if not corner]:
         raise FerkitError(f"{where} has a box without {', '.join(missing)}: give all of {', '.join(BOX)}, or none")
     x0, y0, x1, y1 = (_number(corner, f"{where}: {name}") for name, corner in zip(BOX, corners, strict=True))
+    if max(map(abs, (x0, y0, x1, y1))) > MAX_PIXELS:
+        raise FerkitError(
+            f"{where} has the box {x0:g} {y0:g} {x1:g} {y1:g}, larger than any picture: write corners in pixels"
+        )
     if not (x0 < x1 and y0 < y1):
         raise FerkitError(
             f"{where} has the box {x0:g} {y0:g} {x1:g} {y1:g}: x1 must be greater than x0, and y1 than y0; are they "

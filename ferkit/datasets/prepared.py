@@ -23,9 +23,11 @@ from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch
 from ferkit.weights import sha256
 
 SHARD, BATCH = 256, 16  # samples a cache entry; pictures held at once
+FAR = 10  # sides of the picture by which no annotated box lies beyond it
 OVERLAP = 0.4  # intersection over union from which a detected face is the annotated one
 ROOM = "views"
 NAMES = (ALIGNED, FRONTAL)
+COLUMNS = ("boxes", "scores", "pose", "pose_score", "count", "pixels", "view", "failed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,9 @@ def prepare(
         context: Where they are built, if anything is left to do.
         cache: Where views are kept, a shard at a time: an interrupted run goes on from there.
         advance: Told the number of samples after every shard.
+
+    Raises:
+        FerkitError: If there is no sample, or a box lies far beyond its picture.
     """
     pieces, keys, errors = [], [], {}
     view_digest = _digest(recipe, context, is_crop)
@@ -106,7 +111,9 @@ def prepare(
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
         key = digest([view_digest, [_fingerprint(sample) for sample in chunk]])
-        tensors, metadata = cache.get(ROOM, key, functools.partial(_shard, chunk, is_crop, preparation))
+        tensors, metadata = cache.get(
+            ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors")
+        )
         pieces.append(tensors)
         keys.append(key)
         errors.update({chunk[int(index)].id: text for index, text in json.loads(metadata["errors"]).items()})
@@ -226,6 +233,12 @@ def _annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
     box = (0.0, 0.0, float(width), float(height)) if is_crop else sample.box
     if box is None:
         return Faces.none()
+    if max(map(abs, (box[0], box[2]))) > FAR * width or max(map(abs, (box[1], box[3]))) > FAR * height:
+        corners = " ".join(f"{corner:g}" for corner in box)
+        raise FerkitError(
+            f"{sample.id}: the box {corners} lies far beyond its picture {sample.source} of {width} x {height} pixels: "
+            "correct the data, in pixels of this picture"
+        )
     landmarks = {scheme: torch.as_tensor(points)[None] for scheme, points in (sample.landmarks or {}).items()}
     pose = torch.tensor([sample.pose]) if sample.pose else None
     return Faces.of([0], [box], landmarks=landmarks, pose=pose, is_crop=is_crop)

@@ -34,7 +34,7 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, not {share}")
-    named = _units(samples)
+    named = units_of(samples)
     units: dict[Unit, Counter[str]] = {}
     for sample, unit in zip(samples, named, strict=True):
         units.setdefault(unit, Counter())[_label(sample)] += 1
@@ -45,7 +45,7 @@ def hold_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
     return sides
 
 
-def _units(samples: Sequence[Sample]) -> list[Unit]:
+def units_of(samples: Sequence[Sample]) -> list[Unit]:
     """What each sample must stay together with, called by the least subject or group in it: the order changes no name.
 
     Union-find (Galler and Fischer 1964) with path halving.
@@ -58,12 +58,12 @@ def _units(samples: Sequence[Sample]) -> list[Unit]:
             parents[tie] = tie = parents[parent]
         return tie
 
-    ties = [_ties(sample) for sample in samples]
-    for first, *others in ties:
+    each = [_ties(sample) for sample in samples]
+    for first, *others in each:
         for other in others:
             least, greater = sorted((root(first), root(other)))
             parents[greater] = least
-    return [root(first) for first, *_ in ties]
+    return [root(first) for first, *_ in each]
 
 
 def _ties(sample: Sample) -> list[Unit]:
@@ -78,7 +78,7 @@ def _label(sample: Sample) -> str:
 
 
 def _choose(units: dict[Unit, Counter[str]], share: float, seed: int) -> set[Unit]:
-    drawn = sorted(units, key=lambda unit: _draw(unit, seed))
+    drawn = sorted(units, key=lambda each: _draw(each, seed))
     sizes = _sum(units.values())
     left = _sum(Counter(counts.keys()) for counts in units.values())
     held: set[Unit] = set()
@@ -93,19 +93,19 @@ def _choose(units: dict[Unit, Counter[str]], share: float, seed: int) -> set[Uni
         )
 
     for by_label in (True, False):
-        for unit in drawn:
-            counts = units[unit]
+        for each in drawn:
+            counts = units[each]
             closer = 2 * (wanted - taken.total()) > counts.total()
-            free = unit not in held and all(left[label] > 1 for label in counts)
+            free = each not in held and all(left[label] > 1 for label in counts)
             if closer and free and (not by_label or closer_by_label(counts)):
-                held.add(unit)
+                held.add(each)
                 taken.update(counts)
                 left.subtract(counts.keys())
     return held
 
 
-def _draw(unit: Unit, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed} {unit}".encode()).digest()
+def _draw(each: Unit, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {each}".encode()).digest()
 
 
 def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:

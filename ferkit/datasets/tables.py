@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ferkit.images import shown, unreadable
 
 Row = tuple[str, dict[str, str]]
 """Where it stands (file and line), and its values by column; a missing value is ``""``."""
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def read_table(path: Path, ignore: Collection[str] = ()) -> Iterator[Row]:
@@ -31,7 +33,9 @@ def read_table(path: Path, ignore: Collection[str] = ()) -> Iterator[Row]:
     try:
         empty = path.stat().st_size == 0
         if not empty:
-            yield from reader(path, ignore)
+            for where, row in reader(path, ignore):
+                _check_text(row, where)
+                yield where, row
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -74,6 +78,10 @@ def _read_jsonl(path: Path, ignore: Collection[str]) -> Iterator[Row]:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise FerkitError(f"{where} is no JSON ({error.msg}, column {error.colno}): write it again") from error
+            except RecursionError as error:
+                raise FerkitError(f"{where} is nested too deep: write one flat JSON object a line") from error
+            except ValueError as error:  # the one left: Python reads no integers of thousands of digits
+                raise FerkitError(f"{where} holds an integer with too many digits: write it again") from error
             if not isinstance(row, dict):
                 raise FerkitError(f"{where} must be one JSON object, as in {{…}}, with a key a column")
             yield where, _texts(row, ignore, where)
@@ -102,6 +110,13 @@ _READERS: dict[str, Callable[[Path, Collection[str]], Iterator[Row]]] = {
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }
+
+
+def _check_text(row: dict[str, str], where: str) -> None:
+    """Check that names and values can be written to files, and name files."""
+    for name, value in row.items():
+        if _UNWRITABLE.search(name + value):
+            raise FerkitError(f"{where}: {name!r} holds a null byte or half a character, {value!r}: write it again")
 
 
 def _texts(row: dict[str, Any], ignore: Collection[str], where: str) -> dict[str, str]:

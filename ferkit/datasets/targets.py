@@ -87,6 +87,20 @@ def _check_known(samples: Sequence[Sample], known: Collection[str], labels: Sequ
         )
 
 
+def require_dropped(samples: Sequence[Sample], drop_labels: Collection[str]) -> None:
+    """Check that the data has the labels that are to be left out.
+
+    Raises:
+        FerkitError: If not; it names those it has.
+    """
+    there = {name for sample in samples for name in _named(sample)}
+    if absent := [label for label in drop_labels if canonical(label) not in there]:
+        raise FerkitError(
+            f"data.drop_labels: the data has no label {', '.join(absent)}; it has {', '.join(sorted(there))}: correct or "
+            "remove it"
+        )
+
+
 def _named(sample: Sample) -> set[str]:
     """The labels a sample speaks of."""
     voted = {canonical(name) for name, count in (sample.votes or {}).items() if count > 0}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ferkit.components import Config
 
@@ -10,7 +10,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class Lora(Config):
+class Options(Config):
+    """Base of what ``training:`` holds: numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+def _count_or_all(value: Any) -> Any:
+    if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError("must be a number of last stages, 0 or more, or all")
+    return value
+
+
+class Lora(Options):
     """Low-rank adapters (Hu et al. 2022) instead of the weights themselves; they are merged when the run is written."""
 
     rank: int = Field(default=8, ge=1)
@@ -21,10 +33,10 @@ class Lora(Config):
     )
 
 
-class Learn(Config):
+class Learn(Options):
     """What of one encoder learns."""
 
-    stages: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+    stages: Annotated[Annotated[int, Field(ge=0)] | Literal["all"], BeforeValidator(_count_or_all)] = Field(
         default=0, description="its last n stages, or all of them"
     )
     lora: Lora | None = None
@@ -41,10 +53,14 @@ def _short(value: Any) -> Any:
     """``2``, ``all`` and ``lora`` stand for ``{stages: 2}``, ``{stages: all}`` and ``{lora: {}}``."""
     if value == "lora":
         return {"lora": {}}
-    return {"stages": value} if isinstance(value, int | str) else value
+    if isinstance(value, dict | Learn):
+        return value
+    if value != "all" and type(value) is not int:
+        raise ValueError("must be a number of its last stages, all, lora, or a mapping of stages, lora and text")
+    return {"stages": value}
 
 
-class Objectives(Config):
+class Objectives(Options):
     """Weights of what is minimized."""
 
     cross_entropy: Weight = 1.0
@@ -53,7 +69,7 @@ class Objectives(Config):
     distillation: Weight = Field(default=0, description="to the probabilities of `teacher` (Hinton et al. 2015)")
 
 
-class Augment(Config):
+class Augment(Options):
     """Random changes of views, by torchvision; every view of a face is changed in the same way."""
 
     flip: Share = Field(default=0.5, description="chance of mirroring; yaw and roll change sign with it")
@@ -71,10 +87,24 @@ class Augment(Config):
     mixup: float = Field(default=0.0, ge=0, le=10, description="alpha of Zhang et al. 2018; 0: none")
 
 
-class Training(Config):
+def _word_or_mapping(value: Any) -> Any:
+    if not isinstance(value, dict) and value not in ("head", "all"):
+        raise ValueError("must be head, all, or a mapping by encoder, as in {vit: 2}, {vit: all} or {vit: lora}")
+    return value
+
+
+Learning = Annotated[
+    Annotated[Literal["head", "all"], Tag("word")]
+    | Annotated[dict[str, Annotated[Learn, BeforeValidator(_short)]], Tag("encoders")],
+    Discriminator(lambda value: "encoders" if isinstance(value, dict) else "word"),
+    BeforeValidator(_word_or_mapping),
+]
+
+
+class Training(Options):
     """How a recipe is trained."""
 
-    learn: Literal["head", "all"] | dict[str, Annotated[Learn, BeforeValidator(_short)]] = Field(
+    learn: Learning = Field(
         default="head", description="head; all; or by encoder: last n stages, all, lora (the head learns in any case)"
     )
     objectives: Objectives = Objectives()
@@ -118,6 +148,8 @@ class Training(Config):
             raise ValueError(f"batch_size {self.batch_size} can't be computed in {self.accumulate} equal parts")
         if self.objectives.distillation and not self.teacher:
             raise ValueError("objectives.distillation needs a `teacher`: a recipe or a run")
+        if self.teacher and not self.objectives.distillation:
+            raise ValueError("a teacher teaches nothing: give objectives.distillation a weight, or remove the teacher")
         if not any(self.objectives.model_dump().values()):
             raise ValueError("objectives: all weights are 0, nothing would be learnt")
         return self

@@ -168,10 +168,11 @@ class FeatureSource(Dataset[Batch]):
         """Features of all samples, and their faces, whose pose depends on whether they were mirrored."""
         self.views.draw = draw
         pieces = []
+        names = ("count", "view", "failed", "pose", *(f"{name}.pooled" for name in self._recognizer.encoders))
         for start in range(0, len(self.views), SHARD):
             index = list(range(start, min(start + SHARD, len(self.views))))
             key = digest([self._key, self._tokens, self.views.fingerprint(index)])
-            tensors, _ = self._cache.get(ROOM, key, partial(self._piece, index))
+            tensors, _ = self._cache.get(ROOM, key, partial(self._piece, index), names)
             pieces.append(tensors)
             advance(len(index))
         shards = Shards(pieces)

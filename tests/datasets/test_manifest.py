@@ -104,6 +104,10 @@ WRONG = {
     "image,label,x0,y0,x1,y1\nx.jpg,sad,1,2,3,\n": "line 2 has a box without y1",
     "image,label,x0,y0,x1\nx.jpg,sad,1,2,3\n": "line 2 has a box without y1",
     "image,label,x0,y0,x1,y1\nx.jpg,sad,10,20,5,5\n": "line 2 has the box 10 20 5 5",
+    "image,label,x0,y0,x1,y1\nx.jpg,sad,0,0,1e308,1e308\n": "line 2 has the box 0 0 1e+308 1e+308, larger than any",
+    "image,label\nx.jpg,NaN\n": "line 2: the label is NaN, a missing value",
+    "image,label,split\nx.jpg,sad,nan\n": "line 2 has an empty split",
+    "image,label\nx\0.jpg,sad\n": "line 2: 'image' holds a null byte",
     "image,label,x0,y0,x1,y1\nx.jpg,sad,1,2,nan,5\n": "line 2: x1 must be a finite number, not 'nan'",
     'image,label\n"x.jpg,sad\n': "is no CSV",
     "image,label\n/elsewhere/x.jpg,sad\n": "set root to a folder above all pictures",
@@ -121,6 +125,11 @@ WRONG_LINES = {
     '{"image": "x.jpg"\n': "line 1 is no JSON",
     '{"image": "x.jpg", "label": "sad"}\n[1]\n': "line 2 must be one JSON object",
     '{"image": "x.jpg", "label": ["sad"]}\n': "line 1: label must be text or a number, not list",
+    '{"image": "x\\u0000.jpg", "label": "sad"}\n': "line 1: 'image' holds a null byte or half a character",
+    '{"image": "x\\ud800.jpg", "label": "sad"}\n': "line 1: 'image' holds a null byte or half a character",
+    '{"image": "x.jpg", "label": "sad"}\n' + '{"a": ' * 100_000 + "\n": "line 2 is nested too deep",
+    '{"image": "x.jpg", "label": ' + "9" * 5000 + "}\n": "line 1 holds an integer with too many digits",
+    '{"image": "x.jpg", "label": NaN}\n': "line 1: the label is NaN",
     '{"image": "x.jpg", "label": 3}\n': "line 1: the label 3 is an index",
     '{"image": "x.jpg", "label": "sad"}\n{"label": "sad"}\n': "has no column 'image'",
 }
@@ -151,3 +160,15 @@ def test_jsonl_rows_may_have_different_columns(manifest):
     lines = [{"image": "x.jpg", "label": "sad"}, {"image": "y.jpg", "label": "sad", "subject": 7, "caption": None}]
     samples = read(manifest("".join(json.dumps(line) + "\n" for line in lines), "faces.jsonl"))
     assert [sample.subject for sample in samples] == [None, "7"]
+
+
+def test_nan_is_a_missing_value_and_nan_a_name(manifest):
+    lines = (
+        '{"image": "x.jpg", "label": "sad", "subject": NaN, "group": NaN, "caption": NaN, "id": NaN}\n'
+        '{"image": "y.jpg", "label": "sad", "subject": "Nan"}\n'
+    )
+    missing, named = read(manifest(lines, "faces.jsonl"))
+    assert (missing.subject, missing.group, missing.caption, missing.id) == (None, None, None, "x.jpg")
+    assert named.subject == "Nan"
+    (sample,) = read(manifest("image,label,subject\nx.jpg,sad,nan\n"))
+    assert sample.subject is None

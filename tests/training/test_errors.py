@@ -1,6 +1,8 @@
 """What is wrong with data, options and folders is told, early and with what to do."""
 
 import json
+import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from fakes import ColourConfig, Empty, component, plugin
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
@@ -197,10 +199,11 @@ def test_texts_without_an_encoder_that_reads(objective, recipe, train):
     ("settings", "message"),
     [
         ({"objectives": {"distillation": 1}}, "distillation needs a `teacher`"),
+        ({"teacher": "default"}, "give objectives.distillation a weight, or remove the teacher"),
         ({"objectives": {"cross_entropy": 0}}, "all weights are 0"),
         ({"batch_size": 10, "accumulate": 3}, "batch_size 10 can't be computed in 3 equal parts"),
         ({"learn": {"vit": {"stages": 1, "lora": {}}}}, "two ways to learn: choose one"),
-        ({"epoch": 3}, r"training\.epoch: unknown key \(did you mean epochs\?\)"),
+        ({"epoch": 3}, r"training\.epoch.*: unknown key \(did you mean epochs\?\)"),
     ],
 )
 def test_options_that_do_not_fit(settings, message, recipe):
@@ -304,3 +307,138 @@ def test_the_command_tells_what_was_left_out(recipe, write_recipe, faces, tmp_pa
     wrong = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--data", "faces"])
     assert wrong.exit_code == 2
     assert "error: --data faces: write NAME:PATH" in wrong.stderr
+
+
+@pytest.mark.parametrize(("split", "validation"), [("train", "train"), ("validation", "validation"), ("train", "all")])
+def test_the_split_itself_is_not_held_out(split, validation, recipe, train, write_faces):
+    data = {"use": "folder", "path": str(write_faces("flat", all=range(64)) / "all"), "crops": True}
+    made = recipe(data__split=split, data__validation=validation)
+    refused(
+        train,
+        recipe(data=data | {"validation": "all"}) if validation == "all" else made,
+        f"data.validation names the split {validation} itself, whose faces are learnt from",
+    )
+
+
+def write_table(faces, path, **columns):
+    """A manifest of the faces, with columns made from split and number."""
+    rows = [",".join(["image", "label", *columns])]
+    for picture in sorted(faces.rglob("*.png")):
+        split, label = picture.parts[-3:-1]
+        values = (value(split, int(picture.stem)) for value in columns.values())
+        rows.append(",".join([picture.relative_to(path.parent).as_posix(), label, *map(str, values)]))
+    path.write_text("\n".join(rows) + "\n")
+    return {"use": "manifest", "path": str(path), "crops": True}
+
+
+def of_split(split, _):
+    return split
+
+
+def test_people_on_both_sides_are_told_and_counted(recipe, train, faces, tmp_path):
+    data = write_table(faces, tmp_path / "t.csv", split=of_split, subject=lambda _, n: n % 30)
+    with pytest.warns(UserWarning, match=r"^16 subjects of the split validation are learnt from, too \(n = 16 samples"):
+        _, metrics = train(recipe(data=data | {"validation": "validation"}))
+    assert metrics["data"]["judged_by"]["shared"] == {"subjects": 16, "groups": 0}
+    _, metrics = train(recipe(data=data | {"validation": 0.2}), "apart")
+    assert metrics["data"]["judged_by"]["shared"] == {"subjects": 0, "groups": 0}
+
+
+def test_a_class_that_is_not_held_out_is_told(recipe, train, faces):
+    shutil.rmtree(faces / "validation" / "sadness")
+    with pytest.warns(UserWarning, match=r"none of the 11 held-out samples is labelled sadness"):
+        _, metrics = train(recipe())
+    assert metrics["data"]["judged_by"]["absent_labels"] == ["sadness"]
+    assert metrics["data"]["learnt_from"]["absent_labels"] == []
+
+
+def test_one_person_can_not_be_on_both_sides(recipe, train, faces, tmp_path):
+    data = write_table(faces, tmp_path / "t.csv", subject=lambda *_: "ann")
+    refused(train, recipe(data=data), "all 64 samples are of one subject, 'ann', of which nothing can be held out")
+
+
+def test_pictures_that_are_all_elsewhere(recipe, train, tmp_path):
+    rows = "".join(f"{n}.png,{LABELS[n % 3]}\n" for n in range(18))
+    (tmp_path / "t.csv").write_text(f"image,label\n{rows}")
+    data = {"use": "manifest", "path": str(tmp_path / "t.csv"), "crops": True}
+    error = refused(
+        train, recipe(data=data), r"can't be read, first: .*\.png.*; check the paths \(data\.path, data\.root\)"
+    )
+    assert re.match(r"(\d+) of \1 pictures", str(error))
+    assert "crops" not in str(error)
+
+
+def test_what_can_not_be_read_is_told_before_training(recipe, write_recipe, faces, tmp_path):
+    (faces / "train" / "neutral" / "more.png").write_bytes(b"broken")
+    path = write_recipe(recipe(training={"epochs": 1}))
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(tmp_path / "run"), "--device", "cpu"])
+    lines = done.stderr.splitlines()
+    (warned,) = (
+        n for n, line in enumerate(lines) if line.startswith("warning: 1 of 49 pictures can't be read, first: ")
+    )
+    (epoch,) = (n for n, line in enumerate(lines) if line.startswith("epoch "))
+    assert warned < epoch
+
+
+def test_labels_to_drop_that_are_not_there(recipe, train):
+    made = recipe(data__drop_labels=["happy", "contmept"], labels=["neutral", "sadness"])
+    refused(train, made, "the data has no label contmept; it has happiness, neutral, sadness")
+
+
+@pytest.mark.parametrize("room", ["views", "features"])
+def test_a_cache_entry_of_something_else_is_none(room, recipe, train, cache, history):
+    first, _ = train(recipe())
+    (entry, *_) = paths = sorted((cache / room).rglob("*.safetensors"))
+    for path in paths:
+        save_file({"x": torch.zeros(1)}, path)
+    second, _ = train(recipe(), "second")
+    assert history(second) == history(first)
+    assert "x" not in load_file(entry)
+
+
+LEARN = "must be head, all, or a mapping by encoder, as in {vit: 2}, {vit: all} or {vit: lora}"
+STAGES = "must be a number of last stages, 0 or more, or all"
+VALIDATION = "must be a share between 0 and 0.9, or the name of another split"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("training.learn", "bogus", f"{LEARN}, not 'bogus'"),
+        ("training.learn", None, f"{LEARN}, not None"),
+        ("training.learn", [1], LEARN),
+        ("training.learn.vit", True, "must be a number of its last stages, all, lora, or a mapping"),
+        ("training.learn.vit", "bogus", "must be a number of its last stages, all, lora, or a mapping"),
+        ("training.learn.vit.stages", "bogus", f"{STAGES}, not 'bogus'"),
+        ("training.learn.vit.stages", -1, f"{STAGES}, not -1"),
+        ("training.lr", float("inf"), "Input should be a finite number, not inf"),
+        ("training.lr", float("nan"), "Input should be a finite number, not nan"),
+        ("data.validation", 0, f"{VALIDATION}, not 0"),
+        ("data.validation", 1, f"{VALIDATION}, not 1"),
+        ("data.validation", True, VALIDATION),
+        ("data.validation", "", VALIDATION),
+        ("data.path", "", "is empty: name a file or a folder"),
+    ],
+)
+def test_what_may_be_written_is_told_in_the_recipes_words(path, value, message, recipe):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe(**{path.replace(".", "__"): value}))
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert problem.message.startswith(message)
+
+
+def test_a_short_form_is_refused_where_it_stands(recipe):
+    with pytest.raises(RecipeError, match=f"{STAGES}, not -1") as caught:
+        load_recipe(recipe(training={"learn": {"vit": -1}}))
+    assert len(caught.value.problems) == 1
+
+
+def test_a_box_far_beyond_its_picture_is_refused(recipe, train, faces, tmp_path):
+    corners = {"x0": lambda *_: 0, "y0": lambda *_: 0, "x1": lambda *_: 30, "y1": lambda _, n: 3e7 if n == 7 else 30}
+    data = write_table(faces, tmp_path / "t.csv", split=of_split, **corners)
+    data |= {"crops": False, "validation": "validation"}
+    made = recipe(data=data, detector={"use": "given"})
+    refused(
+        train, made, r"07\.png#0,0,30,3e\+07: the box 0 0 30 3e\+07 lies far beyond its picture .* of 32 x 32 pixels"
+    )

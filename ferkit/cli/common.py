@@ -56,7 +56,7 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _say_warning(message: Warning | str, *_: Any) -> None:
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     say(f"warning: {message}")
 
 

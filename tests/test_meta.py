@@ -19,6 +19,7 @@ PACKAGES = sorted(ROOT.glob("plugins/*/pyproject.toml"))
 FIRST_PARTY = {"ferkit", *(path.parent.name for path in PACKAGES)}
 LONGEST = 450
 HEAVY = ("torch", "cv2", "onnxruntime", "timm", "transformers", "diffusers", "open_clip")
+TRAINING = ("accelerate", "peft", "sklearn", "tensorboard", "torchvision")
 LOOK = f"""
 import sys
 import ferkit
@@ -32,6 +33,10 @@ heavy("import ferkit")
 for command in ("--help", "plugins", "recipe check default", "recipe show default", "weights verify default"):
     app(command.split(), standalone_mode=False)
     heavy(f"ferkit {{command}}")
+
+import ferkit.cli.predict, ferkit.pipelines
+found = sorted(set({TRAINING!r}) & set(sys.modules))
+assert not found, f"what predicts imports {{found}}"
 """
 
 

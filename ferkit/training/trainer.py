@@ -21,12 +21,12 @@ from torch import Tensor
 from ferkit.errors import FerkitError
 from ferkit.runs import write_tensors, write_text
 from ferkit.training import checkpoint
+from ferkit.training.folder import BEST, HISTORY
 from ferkit.training.learner import Learner
 from ferkit.training.metrics import figures, truth_of
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, Order, ViewSource, draw_of, loader
 
-BEST, HISTORY = "best.safetensors", "history.jsonl"
 Source = ViewSource | FeatureSource
 
 

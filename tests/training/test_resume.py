@@ -146,16 +146,6 @@ def test_a_damaged_checkpoint_is_told(stopped, train, damage):
         train(made)
 
 
-def test_a_finished_run_is_returned_at_once(recipe, train, monkeypatch):
-    made = recipe()
-    _, metrics = train(made)
-    monkeypatch.setattr("ferkit.training.train.gather", crash)
-    again = train(made)[1]
-    assert again == metrics
-    with pytest.raises(FerkitError, match="of another recipe or other data"):
-        train(made | {"seed": 1})
-
-
 def test_patience_holds_across_a_stop(recipe, train, history, monkeypatch):
     made = recipe(training={"epochs": 12, "batch_size": 16, "lr": 1e-9, "patience": 2})
     whole, metrics = train(made, "whole")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ferkit.cache import digest
 from ferkit.errors import FerkitError
+from ferkit.layers import HISTORY
 from ferkit.recipe import Recipe
 from ferkit.runs import METRICS
 from ferkit.training import checkpoint
@@ -18,7 +19,7 @@ from ferkit.weights import Reference, sha256
 if sys.platform != "win32":
     import fcntl
 
-BEST, HISTORY, LOCK = "best.safetensors", "history.jsonl", ".lock"
+BEST, LOCK = "best.safetensors", ".lock"
 _OWN = (
     METRICS, "recipe.yaml", "README.md", checkpoint.NAME, BEST, "head.safetensors", "encoder-*.safetensors"
 )  # fmt: skip

@@ -18,9 +18,10 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from ferkit.errors import FerkitError
+from ferkit.layers import HISTORY
 from ferkit.runs import write_tensors, write_text
 from ferkit.training import checkpoint
-from ferkit.training.folder import BEST, HISTORY
+from ferkit.training.folder import BEST
 from ferkit.training.learner import Learner
 from ferkit.training.metrics import figures, truth_of
 from ferkit.training.options import Training

@@ -6,8 +6,9 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from ferkit import FerkitError
+from ferkit import FerkitError, RecipeError
 from ferkit.cli import app
+from ferkit.recipe import load_recipe
 from ferkit.training.live import Quiet
 
 
@@ -161,3 +162,24 @@ def test_a_link_to_a_folder_is_one(recipe, train, tmp_path):
         train(recipe(seed=seed, training={"epochs": 1}), "link", overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "there" / "head.safetensors").exists()
+
+
+def test_a_run_that_is_not_finished_says_how_to_go_on(recipe, train, tmp_path, monkeypatch):
+    def stop(self, loss):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Quiet, "step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe())
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", str(tmp_path / "run")):
+        with pytest.raises(RecipeError, match="run's training is not finished: give the `ferkit train` command"):
+            load_recipe(name)
+
+
+def test_weights_that_are_not_there_name_the_option(recipe, train, monkeypatch):
+    monkeypatch.delenv("FERKIT_OFFLINE", raising=False)
+    weights = "hf://nobody/nothing/model.safetensors@v1#sha256=" + "0" * 64
+    with pytest.raises(FerkitError, match="`ferkit train --download`"):
+        train(recipe(encoders__vit__weights=weights))

@@ -3,8 +3,12 @@
 import hashlib
 import json
 import os
+<<<<<<< HEAD
 import tempfile
 from collections.abc import Callable, Collection, Mapping
+=======
+from collections.abc import Callable, Mapping
+>>>>>>> mend-a
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ferkit.errors import FerkitError
+from ferkit.writers import replacing
 
 Entry = tuple[dict[str, Tensor], dict[str, str]]
 """Tensors and metadata."""
@@ -93,14 +98,8 @@ class Cache:
         content = {key: tensor.contiguous() for key, tensor in tensors.items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")  # processes may write the same entry
-            os.close(handle)
-            try:
-                save_file(content, name, dict(metadata))
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            with replacing(path) as temporary:  # processes may write the same entry
+                save_file(content, temporary, dict(metadata))
         except (OSError, SafetensorError) as error:
             raise FerkitError(
                 f"the cache {self.folder} can't be written ({error}): make room, or name another folder in FERKIT_CACHE"

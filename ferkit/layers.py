@@ -12,6 +12,7 @@ from ferkit.components import SURVIVING
 from ferkit.errors import Problem, RecipeError
 
 Keys = tuple[str, ...]
+HISTORY = "history.jsonl"  # a run has it from its beginning, and its recipe at the end
 MOST, DEEPEST = 10_000, 20  # aliases let a short YAML file stand for an endless one
 
 
@@ -188,9 +189,13 @@ def read_recipe_file(path: Path, find: Callable[[str], Path], seen: tuple[Path, 
         seen: The files that led here, to catch a circle.
 
     Raises:
-        RecipeError: If a file can't be read, or recipes extend each other in a circle.
+        RecipeError: If a file can't be read, a run is not finished, or recipes extend each other in a circle.
     """
-    path = path / "recipe.yaml" if path.is_dir() else path
+    if path.is_dir():
+        run, path = path, path / "recipe.yaml"
+        if (run / HISTORY).exists() and not path.exists():
+            message = "this run's training is not finished: give the `ferkit train` command that began it again"
+            raise RecipeError([Problem("", message, str(run))], str(run))
     real = path.resolve()
     if real in seen:
         circle = " → ".join(file.name for file in (*seen, real))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ferkit.components import FRAMEWORK_KEYS, map_texts, path_fields, weight_fields, weight_references
 from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
-from ferkit.layers import Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
+from ferkit.layers import HISTORY, Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
 from ferkit.recipe_model import Framework, Normalization, Selection
 from ferkit.registry import Registered, Registry, default_registry
 from ferkit.weights import Reference
@@ -141,9 +141,9 @@ def load_recipe(
         layer, name = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), "recipe"
     else:
         text = str(source)
-        run = Path(text) / "recipe.yaml"
+        is_run = any((Path(text) / name).is_file() for name in ("recipe.yaml", HISTORY))
         named = not text or (
-            isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not run.is_file())
+            isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not is_run)
         )
         path = registry.recipe(text) if named else Path(text)
         layer, name = read_recipe_file(path, registry.recipe), text

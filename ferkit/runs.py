@@ -17,6 +17,8 @@ from ferkit.recipe import Recipe
 from ferkit.weights import sha256
 from ferkit.writers import replacing
 
+METRICS = "metrics.json"
+
 
 def require_loadable_head(recipe: Recipe) -> None:
     """Check that what the head learns can be loaded again.
@@ -38,7 +40,7 @@ def write_run(
     metrics: Mapping[str, Any],
     card: str,
     used: Mapping[str, str],
-) -> None:
+) -> dict[str, Any]:
     """Write weights, resolved recipe, metrics and model card; each file whole or not at all, the recipe last but one.
 
     Args:
@@ -49,6 +51,9 @@ def write_run(
         metrics: Plain data for ``metrics.json``.
         card: Text of ``README.md``.
         used: Digests of the weights that were read, by reference: those that stayed as they were are pinned.
+
+    Returns:
+        What ``metrics.json`` holds: the metrics, and under ``files`` the digests of recipe and weights.
 
     Raises:
         FerkitError: If the disk is full or forbidden.
@@ -62,7 +67,14 @@ def write_run(
         data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, {})
     write_text(folder / "README.md", card)
     write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    names = [
+        "recipe.yaml",
+        *(["head.safetensors"] if head else []),
+        *(f"encoder-{name}.safetensors" for name in encoders),
+    ]
+    whole = {**metrics, "files": {name: sha256(folder / name) for name in names}}
+    write_text(folder / METRICS, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return whole
 
 
 def _pin(data: dict[str, Any], recipe: Recipe, used: Mapping[str, str]) -> None:

@@ -217,7 +217,8 @@ class WeightsStore:
                 return f"{reference} is not on this machine, and FERKIT_OFFLINE forbids downloads: unset it first"
             return (
                 f"{file or 'the model'} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
-                "downloaded unless asked: run `ferkit weights fetch RECIPE`, or build the pipeline with download=True"
+                "downloaded unless asked: run `ferkit weights fetch RECIPE`, or allow it (`ferkit train --download`; in Python "
+                "download=True)"
             )
         if reference.scheme == "pkg":
             package, file = reference.location.split("/", 1)

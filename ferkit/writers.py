@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from ferkit.errors import FerkitError
@@ -83,9 +84,12 @@ _WRITERS: dict[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write beside ``path``, which it becomes if all goes well; else it is removed and ``path`` stays."""
     path = path.resolve()  # a link stays one
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # as the umask has it, also where a library put a private file of its own there
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -16,12 +16,16 @@ def train(
     ] = None,
     overrides: Overrides = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; else what is there.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete another run in that folder first.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in that folder, once its successor begins.")
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch weights that are not on this machine.")] = False,
 ) -> None:
     """Train a recipe on a data set. After Ctrl-C the same command goes on where it stopped."""
+    from ferkit.runs import METRICS
     from ferkit.training.train import train as run
 
+    finished = not overwrite and (out / METRICS).exists()  # if it is of something else, that is an error
     try:
         metrics = run(
             recipe,
@@ -37,6 +41,9 @@ def train(
     except KeyboardInterrupt:
         say(f"interrupted; the same command goes on from {out}")
         raise typer.Exit(INTERRUPTED) from None
+    if finished:
+        say(f"{out}: already finished, nothing done")
+        return
     for side in metrics["data"].values():
         if side["missed"]:
             say(

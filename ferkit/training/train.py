@@ -1,9 +1,8 @@
 """``ferkit.train``: from a recipe and data to a run."""
 
-import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from os import PathLike
@@ -33,6 +32,7 @@ from ferkit.registry import Registry
 from ferkit.runs import write_run
 from ferkit.training import checkpoint
 from ferkit.training.card import card
+from ferkit.training.folder import BEST, RunFolder, read_from, training_digest
 from ferkit.training.gathering import Gathered, gather
 from ferkit.training.learner import Learner, changed
 from ferkit.training.live import Live, Quiet
@@ -40,7 +40,7 @@ from ferkit.training.metrics import by_class
 from ferkit.training.objectives import balanced_weights
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, ViewSource
-from ferkit.training.trainer import BEST, HISTORY, Source, Trainer, Watcher
+from ferkit.training.trainer import Source, Trainer, Watcher
 from ferkit.weights import WeightsStore, sha256
 
 Data = str | Mapping[str, Any]
@@ -60,7 +60,7 @@ def train(
 ) -> dict[str, Any]:
     """Train what a recipe's ``training.learn`` names, and write a run.
 
-    The same call goes on where an interrupted one stopped, bit for bit.
+    The same call goes on where an interrupted one stopped, bit for bit; on a finished run it does nothing.
 
     Args:
         recipe: As for :func:`ferkit.pipeline`.
@@ -68,7 +68,7 @@ def train(
         out: Folder of the run.
         overrides: Nested or dotted keys on top of the recipe.
         device: ``"cpu"`` keeps off a GPU; None: what accelerate chooses.
-        overwrite: Whether a run of something else in ``out`` is deleted first.
+        overwrite: Whether a run that is in ``out`` is replaced, once its successor begins; other files there stay.
         registry: Where components are looked up; the installed plugins by default.
         download: Whether missing weights may be fetched from their hub.
         progress: Whether a live view is drawn on stderr; None: if that is a terminal.
@@ -78,29 +78,37 @@ def train(
 
     Raises:
         RecipeError: If the recipe is wrong.
-        FerkitError: If data or options don't fit, the loss is no number, or ``out`` holds another run.
+        FerkitError: If data or options don't fit, the loss is no number, ``out`` holds another run,
+            or another process trains there.
         KeyboardInterrupt: After Ctrl-C, with a checkpoint written.
     """
     loaded = _loaded(recipe, data, overrides, registry)
     training = loaded.framework.training or Training()
     folder = Path(out)
     accelerator = _accelerator(training, device, folder)
-    key = digest({name: value for name, value in loaded.resolved().items() if name not in ("name", "description")})
-    done = [_claim(folder, key, overwrite) if accelerator.is_main_process else None]
-    if found := broadcast_object_list(done)[0]:
-        return dict(found)
-    teacher = None
-    if training.objectives.distillation and training.teacher:
-        teacher = pipeline(training.teacher, device=accelerator.device, registry=registry, download=download)
+    key = training_digest(loaded)
+    sources, teacher, store = read_from(loaded), None, WeightsStore(download)
+    taught_by = training.teacher if training.objectives.distillation else None
+    if taught_by:
+        sources |= read_from(load_recipe(taught_by, registry=registry))
     shown = sys.stderr.isatty() if progress is None else progress
-    with Live(training) if shown and accelerator.is_main_process else Quiet() as live:
-        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download), teacher)
+    main = accelerator.is_main_process
+    with (
+        RunFolder(folder, key, overwrite, sources) if main else nullcontext() as run,
+        Live(training) if shown and main else Quiet() as live,
+    ):
+        if found := broadcast_object_list([run.finished if run else None])[0]:
+            return _unchanged(dict(found), loaded, folder, accelerator, live, store)
+        if taught_by:
+            teacher = pipeline(taught_by, device=accelerator.device, registry=registry, download=download)
+        return _trained(loaded, training, folder, run, accelerator, live, key, store, teacher)
 
 
 def _trained(
     recipe: Recipe,
     training: Training,
     folder: Path,
+    run: RunFolder | None,
     accelerator: Accelerator,
     live: Watcher,
     key: str,
@@ -133,10 +141,13 @@ def _trained(
                 _cached(views, recipe, learner, cache, live, draws),
                 _cached(held_out, recipe, learner, cache, live, (CLEAN,)),
             )
+    data = _data_digest(learn, judge)
+    trainer = Trainer(learner, *sources, judge.missed, training, seed, folder, accelerator, live, key, data)
+    if run:
+        run.begin()  # not before all that can be wrong with it is known
+    accelerator.wait_for_everyone()
     if training.trackers:
         accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key})
-    data = digest([learn.fingerprint(), judge.fingerprint()])
-    trainer = Trainer(learner, *sources, judge.missed, training, seed, folder, accelerator, live, key, data)
     history = trainer.run()
     probabilities, truth = trainer.probabilities()
     accelerator.end_training()
@@ -144,6 +155,7 @@ def _trained(
     metrics = {
         "recipe": recipe.name,
         "training_digest": key,
+        "data_digest": data,
         "validation": history[trainer.progress.best[1] if training.keep == "best" else -1]["validation"],
         "recall": by_class(probabilities, truth, judge.missed, recipe.labels),
         "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
@@ -154,11 +166,34 @@ def _trained(
     }
     if accelerator.is_main_process:
         head = learner.head.state_dict() if learner.has_head else {}
-        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used)
+        metrics = write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
+    return dict(broadcast_object_list([metrics])[0])
+
+
+def _unchanged(
+    metrics: dict[str, Any],
+    recipe: Recipe,
+    folder: Path,
+    accelerator: Accelerator,
+    live: Watcher,
+    weights: WeightsStore,
+) -> dict[str, Any]:
+    """The metrics of a finished run, whose data is still the same."""
+    context = Context(accelerator.device, torch.float32, recipe.framework.seed, recipe.labels, weights)
+    with accelerator.main_process_first():
+        learn, judge = gather(recipe, context, Cache(), live.task)
+    if metrics["data_digest"] != _data_digest(learn, judge):
+        raise FerkitError(
+            f"{folder} is a finished run, and its data has changed since: name another --out, or begin anew with --overwrite"
+        )
     return metrics
+
+
+def _data_digest(learn: Gathered, judge: Gathered) -> str:
+    """Of faces and targets."""
+    return digest([learn.fingerprint(), judge.fingerprint()])
 
 
 def _cached(
@@ -263,24 +298,3 @@ def _check_trackers(names: Sequence[str]) -> None:
     there = {str(tracker) for tracker in get_available_trackers()}
     if missing := [name for name in names if name not in there]:
         raise FerkitError(f"training.trackers: {missing[0]} is not installed: pip install {missing[0]}")
-
-
-def _claim(folder: Path, key: str, overwrite: bool) -> dict[str, Any] | None:
-    """Make the run's folder ours; the metrics, where the same run is there already."""
-    if folder.exists() and not folder.is_dir():
-        raise FerkitError(f"{folder} is a file: name a folder for the run in --out")
-    if overwrite and (folder / HISTORY).exists():
-        shutil.rmtree(folder)
-    finished = folder / "metrics.json"
-    if finished.exists():
-        metrics: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
-        if metrics.get("training_digest") == key:
-            return metrics
-        raise FerkitError(
-            f"{folder} holds a run of another recipe or other data: name another --out, or --overwrite it"
-        )
-    if folder.exists() and any(folder.iterdir()) and not (folder / HISTORY).exists():
-        raise FerkitError(f"{folder} is a folder with other things in it: name another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / HISTORY).touch()
-    return None

@@ -15,18 +15,18 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ferkit.errors import FerkitError
+from ferkit.layers import HISTORY
 from ferkit.runs import write_tensors, write_text
 from ferkit.training import checkpoint
+from ferkit.training.folder import BEST
 from ferkit.training.learner import Learner
 from ferkit.training.metrics import figures, truth_of
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, Order, ViewSource, draw_of, loader
 
-BEST, HISTORY = "best.safetensors", "history.jsonl"
 Source = ViewSource | FeatureSource
 
 
@@ -264,7 +264,7 @@ class Trainer:
     def _keep(self) -> None:
         """Leave the learner with the weights that are kept."""
         if self.training.keep == "best":
-            self._put(load_file(self.folder / BEST))
+            self._put(checkpoint.load_tensors(self.folder / BEST, self.learner.learnt()))
         elif self.average is not None:
             self._put(self.average)
         self.learner.mode(False)
@@ -324,17 +324,33 @@ class Trainer:
         if not path.exists():
             return
         state = checkpoint.load(path)
-        if (state["digest"], state.get("data", self.data)) != (self.digest, self.data):
+        if (state["digest"], state["data"]) != (self.digest, self.data):
             raise FerkitError(
                 f"{self.folder} holds a run of another recipe or other data: name another --out, or --overwrite it"
             )
+        learnt = self.learner.learnt()
+        for name in ("learnt", "average") if self.average else ("learnt",):
+            checkpoint.alike(path, state[name], learnt)
+        try:
+            self._restore(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise checkpoint.damaged(path, error) from error
+        if self.training.keep == "best" and self.progress.best:
+            checkpoint.load_tensors(self.folder / BEST, learnt)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go back to where a checkpoint was written."""
         self.progress = Progress(**state["progress"])
         self.history = json.loads(state["history"])
+        if len(self.history) != self.progress.epoch:
+            raise ValueError("its history has other epochs")
         self._put(state["learnt"])
-        self.average = {
-            name: value.to(self.accelerator.device) for name, value in (state["average"] or {}).items()
-        } or None
+        if self.average:
+            self.average = {name: value.to(self.accelerator.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            if any(value.shape not in (torch.Size(), parameter.shape) for value in moments.values()):
+                raise ValueError("its optimizer is of other parameters")
         if state["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         own = state["random"][min(self.accelerator.process_index, len(state["random"]) - 1)]

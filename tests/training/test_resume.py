@@ -137,23 +137,56 @@ def test_other_data_does_not_go_on(stopped, train, faces, portraits):
         train(made)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text"])
-def test_a_damaged_checkpoint_is_told(stopped, train, damage):
+def test_what_decides_nothing_may_change_in_between(stopped, train, recipe):
+    settings = {"epochs": 2, "batch_size": 16, "workers": 1, "checkpoint_minutes": 1, "trackers": ["tensorboard"]}
+    _, metrics = train(recipe(training=settings))
+    assert metrics["epochs"] == 2
+
+
+def without_a_key(state):
+    del state["optimizer"]
+
+
+def with_another_tensor(state):
+    name = min(state["learnt"])
+    state["learnt"][name] = state["learnt"][name].flatten()[:1]  # which could be spread over the whole of it
+
+
+def with_another_optimizer(state):
+    state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
+
+
+def with_another_progress(state):
+    state["progress"]["epochs"] = 1
+
+
+@pytest.mark.parametrize("change", [without_a_key, with_another_tensor, with_another_optimizer, with_another_progress])
+def test_a_checkpoint_of_something_else_is_told(change, stopped, train):
     made, run = stopped
     path = run / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:-100] if damage == "cut" else b"no checkpoint")
-    with pytest.raises(FerkitError, match=r"checkpoint\.pt is no readable checkpoint .*: start again with --overwrite"):
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(
+        FerkitError, match=r"checkpoint\.pt is damaged \(.+\): put it back, or begin anew with --overwrite"
+    ):
         train(made)
 
 
-def test_a_finished_run_is_returned_at_once(recipe, train, monkeypatch):
-    made = recipe()
-    _, metrics = train(made)
-    monkeypatch.setattr("ferkit.training.train.gather", crash)
-    again = train(made)[1]
-    assert again == metrics
-    with pytest.raises(FerkitError, match="of another recipe or other data"):
-        train(made | {"seed": 1})
+@pytest.mark.parametrize("file", ["checkpoint.pt", "best.safetensors"])
+def test_damaged_files_are_told_before_anything_is_trained(file, stopped, train):
+    made, run = stopped
+    path = run / file
+    whole = path.read_bytes()
+    for content in (whole[:-100], b"no checkpoint", b"", b"\xff\xfe\x00"):
+        path.write_bytes(content)
+        with pytest.raises(FerkitError, match=rf"{file} is damaged \(.+\): put it back, or begin anew"):
+            train(made)
+    torch.save([1, 2], path)
+    with pytest.raises(FerkitError, match=rf"{file} is damaged"):
+        train(made)
+    path.write_bytes(whole)
+    assert train(made)[1]["epochs"] == 2
 
 
 def test_patience_holds_across_a_stop(recipe, train, history, monkeypatch):

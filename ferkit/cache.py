@@ -3,12 +3,7 @@
 import hashlib
 import json
 import os
-<<<<<<< HEAD
-import tempfile
 from collections.abc import Callable, Collection, Mapping
-=======
-from collections.abc import Callable, Mapping
->>>>>>> mend-a
 from contextlib import suppress
 from pathlib import Path
 from typing import Any

@@ -139,7 +139,6 @@ def _trained(
     trainer = Trainer(learner, *sources, judge.missed, training, seed, folder, accelerator, live, key, data)
     history = trainer.run()
     probabilities, truth = trainer.probabilities()
-    accelerator.end_training()
     assert trainer.progress.best is not None
     metrics = {
         "recipe": recipe.name,
@@ -158,6 +157,7 @@ def _trained(
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
+    accelerator.end_training()  # nobody can be waited for after it
     return metrics
 
 

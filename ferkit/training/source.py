@@ -115,6 +115,8 @@ class ViewSource(Dataset[Batch]):
 class FeatureSource(Dataset[Batch]):
     """Features of every draw, computed once and kept in the cache; takes a list of indices and gives a batch.
 
+    Batches have no class texts: these may lie on a GPU, where a worker must not touch them.
+
     Args:
         views: Where views come from.
         recognizer: The frozen encoders.
@@ -152,13 +154,12 @@ class FeatureSource(Dataset[Batch]):
         rows = torch.tensor(index)
         encoders = {}
         for name in self._recognizer.encoders:
-            text, scale = self._recognizer.class_texts(name)
             found = {
                 column: shards.rows(index, f"{name}.{column}")
                 for column in ("pooled", "tokens", "logits")
                 if f"{name}.{column}" in shards.pieces[0]
             }
-            encoders[name] = EncoderFeatures(found["pooled"], found.get("tokens"), found.get("logits"), text, scale)
+            encoders[name] = EncoderFeatures(found["pooled"], found.get("tokens"), found.get("logits"))
         view = tuple(NAMES[kind] for kind in shards.rows(index, "view").tolist())
         features = Features(encoders, shards.owners(index), view, shards.rows(index, "failed"))
         own = replace(faces.select(rows), image_index=torch.arange(len(index)))

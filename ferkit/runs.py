@@ -1,7 +1,7 @@
 """Runs: folders that hold what was trained, read wherever a recipe is."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def write_run(
     metrics: Mapping[str, Any],
     card: str,
     used: Mapping[str, str],
+    check: Callable[[], None],
 ) -> None:
     """Write weights, resolved recipe, metrics and model card; each file whole or not at all, the recipe last but one.
 
@@ -49,6 +50,7 @@ def write_run(
         metrics: Plain data for ``metrics.json``.
         card: Text of ``README.md``.
         used: Digests of the weights that were read, by reference: those that stayed as they were are pinned.
+        check: Called when all but the metrics is written: a run without them is not finished.
 
     Raises:
         FerkitError: If the disk is full or forbidden.
@@ -62,6 +64,7 @@ def write_run(
         data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, {})
     write_text(folder / "README.md", card)
     write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    check()
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1, allow_nan=False) + "\n")
 
 

@@ -1,6 +1,7 @@
 """What learns: a recipe's encoders and head as one module, which of its parameters move, and at what rate."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -85,20 +86,20 @@ class Learner(nn.Module):
         if not isinstance(encoder, Trainable):
             raise FerkitError(f"encoders.{name} can't learn: it names no parameters; take it out of training.learn")
         rate = training.encoder_lr or training.lr
-        stages = encoder.stages()
+        towers = _text_stages(encoder)
+        if learn.text and not towers:
+            raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
         if learn.lora:
-            self._allow(rate, _adapt(encoder.module, learn.lora, name))
+            apart = [] if learn.text else [parameter for stage in towers for parameter in stage]
+            self._allow(rate, _adapt(encoder.module, learn.lora, name, apart))
         else:
+            stages = encoder.stages()
             count = len(stages) if learn.stages == "all" else learn.stages
             if count > len(stages):
                 raise FerkitError(f"encoders.{name} has {len(stages)} stages, training.learn asks for {count}")
             for depth, stage in enumerate(reversed(stages[len(stages) - count :])):
                 self._allow(rate * training.layer_decay**depth, stage)
-        if learn.text:
-            towers = getattr(encoder, "text_stages", None)
-            if towers is None or not towers():
-                raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
-            for depth, stage in enumerate(reversed(towers())):
+            for depth, stage in enumerate(reversed(towers if learn.text else [])):
                 self._allow(rate * training.layer_decay**depth, stage)
 
     def _allow(self, rate: float, parameters: list[nn.Parameter]) -> None:
@@ -214,22 +215,34 @@ def _learns(training: Training, recipe: Recipe) -> dict[str, Learn]:
     return {name: learn for name, learn in training.learn.items() if learn.stages or learn.lora or learn.text}
 
 
-def _adapt(module: nn.Module, options: Lora, name: str) -> list[nn.Parameter]:
-    """Put low-rank adapters into a module, in place; their parameters.
+def _text_stages(encoder: Encoder) -> list[list[nn.Parameter]]:
+    """Parameter groups of an encoder's text tower; none where it has no such tower, or it can't learn."""
+    stages = getattr(encoder, "text_stages", None)
+    return stages() if stages else []
+
+
+def _adapt(module: nn.Module, options: Lora, name: str, apart: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Put low-rank adapters into a module, in place, but for layers with parameters in ``apart``; their parameters.
 
     Raises:
-        FerkitError: If peft is missing, has no such layers, or adapts them in a way that can't be merged into a weight.
+        FerkitError: If peft is missing, or the module has no such layers, or they can't be merged into a weight.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora.layer import LoraLayer
     except ImportError as error:
         raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
-    # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
-    targets = list(options.targets) or [
-        key for key, layer in module.named_modules() if isinstance(layer, nn.Linear) and "out_proj" not in key
-    ]
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=targets)
+    spared = set(apart)
+    layers = {key: layer for key, layer in module.named_modules() if spared.isdisjoint(layer.parameters())}
+    if options.targets:
+        chosen = [key for key in layers if f".{key}".endswith(tuple(f".{target}" for target in options.targets))]
+    else:  # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
+        chosen = [key for key, layer in layers.items() if isinstance(layer, nn.Linear) and "out_proj" not in key]
+    if not chosen:
+        wanted = f"named {', '.join(options.targets)}" if options.targets else "that is linear"
+        raise FerkitError(f"training.learn.{name}.lora: there is no layer {wanted}: choose other targets, or stages")
+    exactly = "|".join(re.escape(key) for key in chosen)  # a list would be of endings
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=exactly)
     try:
         inject_adapter_in_model(config, module)
     except ValueError as error:
@@ -271,7 +284,7 @@ def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
         module = learner.parts[name]
         if learn.lora:
             plain = {key.replace(".base_layer.", "."): value for key, value in module.state_dict().items()}
-            own = {key: value for key, value in own.items() if "lora_" not in key} | dict(_merged(module))
+            own = dict(_merged(module))  # nothing but adapters learns
         else:
             plain = module.state_dict()
         overlaid = learner.recognizer.overlaid.get(name, ())

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline, pipeline
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
+from ferkit.recognizer import Recognizer
 from ferkit.registry import Registry
 from ferkit.runs import write_run
 from ferkit.training import checkpoint
@@ -94,7 +96,7 @@ def train(
         teacher = pipeline(training.teacher, device=accelerator.device, registry=registry, download=download)
     shown = sys.stderr.isatty() if progress is None else progress
     with Live(training) if shown and accelerator.is_main_process else Quiet() as live:
-        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download), teacher)
+        return _trained(loaded, training, folder, accelerator, live, key, WeightsStore(download), teacher, registry)
 
 
 def _trained(
@@ -106,6 +108,7 @@ def _trained(
     key: str,
     weights: WeightsStore,
     teacher: Pipeline | None,
+    registry: Registry | None,
 ) -> dict[str, Any]:
     seed, cache = recipe.framework.seed, Cache()
     context = Context(accelerator.device, torch.float32, seed, recipe.labels, weights, training=True)
@@ -153,12 +156,28 @@ def _trained(
     }
     if accelerator.is_main_process:
         head = learner.head.state_dict() if learner.has_head else {}
-        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used)
+        check = partial(_read_again, folder, registry, context)
+        write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used, check)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()  # nobody can be waited for after it
     return metrics
+
+
+def _read_again(folder: Path, registry: Registry | None, context: Context) -> None:
+    """Build what was learnt from the run, as a pipeline does, while there is a checkpoint to go on from.
+
+    Raises:
+        FerkitError: If it can't be read.
+    """
+    try:
+        Recognizer(load_recipe(folder, registry=registry), replace(context, device=torch.device("cpu"), training=False))
+    except FerkitError as error:
+        raise FerkitError(
+            f"{folder} was written and can't be read again ({error}): its checkpoint is kept; this is a fault of ferkit "
+            "or of a component, please report it"
+        ) from error
 
 
 def _cached(

@@ -90,6 +90,20 @@ def test_adapters_that_can_not_be_had_are_told(targets, message, recipe, clip):
         learner(recipe(encoders={"clip": clip}, training={"learn": {"clip": {"lora": {"targets": targets}}}}))
 
 
+@pytest.mark.parametrize(("text", "targets"), [(False, []), (True, []), (False, ["c_fc"])])
+def test_adapters_keep_to_the_towers_that_learn(text, targets, recipe, train, clip, trainers, faces):
+    learn = {"clip": {"lora": {"targets": targets}, "text": text}}
+    settings = {"learn": learn, "epochs": 1, "lr": 0.05, "batch_size": 16}
+    run, _ = train(recipe(encoders={"clip": clip}, head={"use": "zero-shot"}, training=settings))
+    towers = ("visual.", "text.") if text else ("visual.",)
+    after = load_file(run / "encoder-clip.safetensors")
+    assert {name.split(".")[0] + "." for name in after} == set(towers)
+    layers = tuple(targets) or ("c_fc", "c_proj")
+    assert all(name.endswith(tuple(f"{layer}.weight" for layer in layers)) for name in after)
+    found = ferkit.pipeline(run)(sorted((faces / "validation").rglob("*.png"))).probabilities
+    torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
+
+
 def test_rates_fall_from_stage_to_stage_and_only_matrices_decay(recipe):
     settings = {"learn": {"vit": 3}, "lr": 0.1, "encoder_lr": 0.01, "layer_decay": 0.5}
     made = learner(recipe(training=settings))

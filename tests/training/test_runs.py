@@ -177,3 +177,15 @@ def test_the_same_training_gives_the_same_run(recipe, train):
     for name in ("head.safetensors", "encoder-vit.safetensors"):
         ours, theirs = load_file(first / name), load_file(second / name)
         assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+def test_a_run_that_can_not_be_read_again_keeps_its_checkpoint(recipe, train, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.training.train.changed", lambda _: {"vit": {"nothing": torch.zeros(1)}})
+        with pytest.raises(FerkitError, match=r"can't be read again .*nothing is unknown.*its checkpoint is kept"):
+            train(recipe())
+    run = tmp_path / "run"
+    assert (run / "checkpoint.pt").exists()
+    assert not (run / "metrics.json").exists()
+    train(recipe())  # goes on from it
+    assert not (run / "checkpoint.pt").exists()

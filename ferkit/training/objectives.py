@@ -21,7 +21,7 @@ class BatchTargets:
 
     Attributes:
         shares: float32 ``[N, C]``, rows sum to one.
-        teacher: float32 ``[N, C]``, the teacher's log-probabilities, or None.
+        teacher: float32 ``[N, C]``, the teacher's log-probabilities, NaN for a face that it did not find; or None.
         captions: Per face its text, or None.
     """
 
@@ -93,10 +93,14 @@ class Objective:
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Divergence from the teacher's softened probabilities, times the temperature squared (Hinton et al. 2015)."""
-    student = (logits / temperature).log_softmax(1)
-    wanted = (teacher / temperature).log_softmax(1)
-    return F.kl_div(student, wanted, reduction="batchmean", log_target=True) * temperature**2
+    """Divergence from the teacher's softened probabilities, times the temperature squared (Hinton et al. 2015).
+
+    A row that is NaN counts as none, in a mean over all.
+    """
+    told = ~teacher.isnan().any(1)
+    student = (logits[told] / temperature).log_softmax(1)
+    wanted = (teacher[told] / temperature).log_softmax(1)
+    return F.kl_div(student, wanted, reduction="sum", log_target=True) * temperature**2 / len(logits)
 
 
 def contrastive(features: Features, captions: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> Tensor:

@@ -97,9 +97,8 @@ class ViewSource(Dataset[Batch]):
         return replace(views, pixels=torch.cat(pixels)), replace(faces, pose=pose)
 
     def _mixed(self, views: FaceViews, targets: BatchTargets, index: Sequence[int]) -> tuple[FaceViews, BatchTargets]:
-        """Each face blended with the one before it in the batch (Zhang et al. 2018), where every face has one view."""
-        if len(views) != len(index):
-            return views, targets
+        """Each face blended with the one before it in the batch (Zhang et al. 2018); each has one view."""
+        assert len(views) == len(index)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self._seed, self.draw, -1 - index[0]))
             share = float(torch.distributions.Beta(self._mixup, self._mixup).sample())

@@ -22,11 +22,9 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
-from ferkit.cache import Cache, Entry, digest
-from ferkit.datasets.prepared import SHARD
+from ferkit.cache import Cache, digest
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
-from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline, pipeline
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
@@ -35,13 +33,14 @@ from ferkit.registry import Registry
 from ferkit.runs import write_run
 from ferkit.training import checkpoint
 from ferkit.training.card import card
-from ferkit.training.gathering import Gathered, gather
+from ferkit.training.gathering import gather
 from ferkit.training.learner import Learner, changed
 from ferkit.training.live import Live, Quiet
 from ferkit.training.metrics import by_class
 from ferkit.training.objectives import balanced_weights
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, ViewSource
+from ferkit.training.teaching import taught
 from ferkit.training.trainer import BEST, HISTORY, Source, Trainer, Watcher
 from ferkit.weights import WeightsStore, sha256
 
@@ -119,14 +118,18 @@ def _trained(
         raise FerkitError(
             "training.augment.mixup blends pixels, and cached features have none: set it to 0, or cache_features to false"
         )
+    if recipe.normalizer and recipe.normalization.keep == "both" and training.augment.mixup:
+        raise FerkitError(
+            "training.augment.mixup blends faces of one view each, and normalizer.keep: both gives two: change one of them"
+        )
     with accelerator.main_process_first():  # the others find its views in the cache
         learn, judge = gather(recipe, replace(context, training=False), cache, live.task)
-        taught = _taught(teacher, learn, recipe, cache, live) if teacher else None
+        soft = taught(teacher, learn.prepared, recipe, context, cache, live) if teacher else None
     if training.objectives.contrastive and not any(sample.caption for sample in learn.prepared.samples):
         raise FerkitError("training.objectives.contrastive needs captions, and no sample has one: set it to 0")
     if training.class_weights == "balanced":
         learner.weigh(balanced_weights(learn.shares))
-    views = ViewSource(learn.prepared, learn.shares, training, seed, taught)
+    views = ViewSource(learn.prepared, learn.shares, training, seed, soft)
     held_out = ViewSource(judge.prepared, judge.shares, training, seed)
     sources: tuple[Source, Source] = (views, held_out)
     if cached:
@@ -151,7 +154,7 @@ def _trained(
         "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
-        "data": {"learnt_from": learn.summary(), "judged_by": judge.summary()},
+        "data": {"learnt_from": learn.summary() | _untaught(soft), "judged_by": judge.summary()},
         "provenance": provenance(recipe, weights, accelerator.device),
     }
     if accelerator.is_main_process:
@@ -163,6 +166,11 @@ def _trained(
     accelerator.wait_for_everyone()
     accelerator.end_training()  # nobody can be waited for after it
     return metrics
+
+
+def _untaught(soft: Tensor | None) -> dict[str, int]:
+    """How many faces the teacher did not find, where there is one."""
+    return {} if soft is None else {"not_found_by_teacher": int(soft.isnan().any(1).sum())}
 
 
 def _read_again(folder: Path, registry: Registry | None, context: Context) -> None:
@@ -208,26 +216,6 @@ def _encoders_digest(recipe: Recipe) -> str:
         ]
         + [list(recipe.labels)]
     )
-
-
-def _taught(teacher: Pipeline, faces: Gathered, recipe: Recipe, cache: Cache, live: Watcher) -> Tensor:
-    """Log-probabilities ``[N, C]`` of the teacher on the faces as they are, in the recipe's order of labels."""
-    origin = teacher.provenance
-    order = column_order(teacher.recipe.labels, recipe.labels, f"the teacher {teacher.recipe.name}")
-    advance = live.task("teacher", len(faces.prepared))
-    rows = []
-    for start in range(0, len(faces.prepared), SHARD):
-        index = list(range(start, min(start + SHARD, len(faces.prepared))))
-        key = digest([origin["recipe_digest"], origin["weights"], faces.prepared.fingerprint(index)])
-
-        def compute(index: Sequence[int] = index) -> Entry:
-            views, own = faces.prepared.views(index), faces.prepared.faces.select(torch.tensor(index))
-            return {"probabilities": teacher.probabilities(teacher.features(views), own)}, {}
-
-        tensors, _ = cache.get("teacher", key, compute)
-        rows.append(tensors["probabilities"])
-        advance(len(index))
-    return torch.cat(rows)[:, order].clamp_min(1e-8).log()
 
 
 def _loaded(

@@ -13,7 +13,7 @@ from ferkit.recipe import load_recipe
 from ferkit.training.augment import Augmentation
 from ferkit.training.gathering import gather
 from ferkit.training.learner import Learner
-from ferkit.training.objectives import BatchTargets, Objective, balanced_weights
+from ferkit.training.objectives import BatchTargets, Objective, balanced_weights, distillation
 from ferkit.training.options import Augment, Training
 from ferkit.training.source import FeatureSource, ViewSource
 from ferkit.training.trainer import Trainer
@@ -234,6 +234,39 @@ def test_a_student_learns_what_its_teacher_says_label_by_label(recipe, train, wr
     order = [permuted.index(label) for label in LABELS]
     assert (student - teacher[:, order]).abs().mean() < 0.06
     assert (student - teacher).abs().mean() > 0.1  # were columns not found by name
+
+
+def test_a_teacher_sees_the_views_of_its_own_recipe(recipe, train, faces, monkeypatch):
+    """It was trained on faces of 40 pixels, its student aligns to 32."""
+    teacher, _ = train(recipe(align={"size": 40}, training={"epochs": 1}), "teacher")
+    found, asked = [], ViewSource.__init__
+
+    def recorded(self, prepared, shares, training, seed, taught=None):
+        found.append((prepared, taught))
+        asked(self, prepared, shares, training, seed, taught)
+
+    monkeypatch.setattr(ViewSource, "__init__", recorded)
+    settings = {"teacher": str(teacher), "objectives": {"distillation": 1.0}, "epochs": 1}
+    _, metrics = train(recipe(training=settings), "student")
+    prepared, soft = found[0]
+    expected = ferkit.pipeline(teacher)([sample.source for sample in prepared.samples]).probabilities
+    torch.testing.assert_close(soft.exp(), expected, atol=PIXELS, rtol=0)
+    assert metrics["data"]["learnt_from"]["not_found_by_teacher"] == 0
+
+
+def test_faces_without_a_teacher_learn_from_their_label_alone():
+    logits, teacher = torch.tensor([[2.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.3, 0.7], [0.3, 0.7]]).log()
+    both = distillation(logits, teacher, 2.0)
+    teacher[1] = torch.nan
+    torch.testing.assert_close(distillation(logits, teacher, 2.0), distillation(logits[:1], teacher[:1], 2.0) / 2)
+    assert distillation(logits, teacher, 2.0) < both
+
+
+def test_mixup_of_faces_with_two_views_is_refused(recipe, train):
+    settings = {"learn": {"vit": 1}, "augment": {"mixup": 0.2}}
+    made = recipe(pose={"use": "landmark-pnp"}, normalizer={"use": "mirror", "keep": "both"}, training=settings)
+    with pytest.raises(FerkitError, match=r"mixup blends faces of one view each, and normalizer\.keep: both gives two"):
+        train(made)
 
 
 def test_votes_are_learnt_as_shares(recipe, train, faces, tmp_path, trainers):

@@ -7,10 +7,13 @@ from torch import Tensor
 
 from ferkit.encoding import StagedEncoder, encode
 from ferkit.errors import StageError, WeightsError
-from ferkit.interfaces import Context, Encoder, Trainable
+from ferkit.interfaces import Context, Encoder, TextEncoder, Trainable
 from ferkit.recipe import Recipe
 from ferkit.stages import build, guarded, stage
 from ferkit.types import Faces, FaceViews, Features
+
+LOGIT_SCALE = "ferkit.logit_scale"
+"""Among learnt tensors, the encoder's ``logit_scale``; a module of its own may have that name for the logarithm."""
 
 
 class Recognizer:
@@ -80,7 +83,8 @@ def _overlay(encoder: Encoder, reference: str, context: Context) -> tuple[str, .
         raise StageError("it can't learn, so `learnt` means nothing to it: remove that key")
     tensors, _ = context.weights.load(reference)
     own = encoder.module.state_dict()
-    unknown = sorted(tensors.keys() - own.keys())
+    scale = tensors.get(LOGIT_SCALE) if isinstance(encoder, TextEncoder) else None
+    unknown = sorted(tensors.keys() - own.keys() - ({LOGIT_SCALE} if scale is not None else set()))
     wrong = sorted(name for name in tensors.keys() & own.keys() if tensors[name].shape != own[name].shape)
     if unknown or wrong:
         named = ", ".join([*unknown, *wrong][:4])
@@ -88,4 +92,6 @@ def _overlay(encoder: Encoder, reference: str, context: Context) -> tuple[str, .
             f"{reference} was learnt by another encoder: {named} {'is unknown' if unknown else 'differs'}"
         )
     encoder.module.load_state_dict(tensors, strict=False)
+    if isinstance(encoder, TextEncoder) and scale is not None:
+        encoder.logit_scale = float(scale)
     return tuple(tensors)

@@ -1,7 +1,7 @@
 """Runs: folders that hold what was trained, read wherever a recipe is."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def write_run(
     metrics: Mapping[str, Any],
     card: str,
     used: Mapping[str, str],
+    check: Callable[[], None],
 ) -> dict[str, Any]:
     """Write weights, resolved recipe, metrics and model card; each file whole or not at all, the recipe last but one.
 
@@ -51,6 +52,7 @@ def write_run(
         metrics: Plain data for ``metrics.json``.
         card: Text of ``README.md``.
         used: Digests of the weights that were read, by reference: those that stayed as they were are pinned.
+        check: Called when all but the metrics is written: a run without them is not finished.
 
     Returns:
         What ``metrics.json`` holds: the metrics, and under ``files`` the digests of recipe and weights.
@@ -67,6 +69,7 @@ def write_run(
         data["encoders"][name]["learnt"] = _save(folder / f"encoder-{name}.safetensors", tensors, {})
     write_text(folder / "README.md", card)
     write_text(folder / "recipe.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    check()
     names = [
         "recipe.yaml",
         *(["head.safetensors"] if head else []),

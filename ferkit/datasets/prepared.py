@@ -106,11 +106,11 @@ def prepare(
         FerkitError: If there is no sample, or a box lies far beyond its picture.
     """
     pieces, keys, errors = [], [], {}
-    view_digest = _digest(recipe, context, is_crop)
+    decided = view_digest(recipe, context, is_crop)
     preparation = functools.cache(lambda: Preparation(recipe, context))
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
-        key = digest([view_digest, [_fingerprint(sample) for sample in chunk]])
+        key = digest([decided, [_fingerprint(sample) for sample in chunk]])
         tensors, metadata = cache.get(
             ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors")
         )
@@ -133,7 +133,7 @@ def prepare(
     return Prepared(tuple(samples), faces, column("count") > 0, errors, shards, tuple(keys), tuple(range(len(samples))))
 
 
-def _digest(recipe: Recipe, context: Context, is_crop: bool) -> str:
+def view_digest(recipe: Recipe, context: Context, is_crop: bool) -> str:
     """Of everything but the samples that decides views."""
     framework = recipe.framework
     parts = [part for part in (recipe.detector, recipe.pose, recipe.normalizer) if part]

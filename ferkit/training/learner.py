@@ -1,5 +1,7 @@
 """What learns: a recipe's encoders and head as one module, which of its parameters move, and at what rate."""
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,12 +12,14 @@ from torch import Tensor, nn
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context, Encoder, TextEncoder, Trainable
 from ferkit.recipe import Recipe
-from ferkit.recognizer import Recognizer
+from ferkit.recognizer import LOGIT_SCALE, Recognizer
 from ferkit.runs import require_loadable_head
 from ferkit.training.objectives import BatchTargets, Objective
 from ferkit.training.options import Learn, Lora, Training
 from ferkit.training.source import Batch
 from ferkit.types import EncoderFeatures, FaceViews, Features
+
+MOST = 100  # of what cosines are multiplied by
 
 
 class Learner(nn.Module):
@@ -57,9 +61,10 @@ class Learner(nn.Module):
                 "or choose another head"
             )
         wanted = training.objectives
-        self.scale = self._scale() if wanted.image_text or wanted.contrastive else None
-        if self.scale is not None:
-            self._allow(training.lr, [self.scale])
+        self.scales = nn.ParameterDict(self._scales() if wanted.image_text or wanted.contrastive else {})
+        self._allow(training.lr, list(self.scales.values()))
+        opened = {parameter for _, parameters in self._rates for parameter in parameters}
+        assert opened == {parameter for parameter in self.parameters() if parameter.requires_grad}
         self.mode(False)
 
     def weigh(self, class_weights: Tensor) -> None:
@@ -81,20 +86,20 @@ class Learner(nn.Module):
         if not isinstance(encoder, Trainable):
             raise FerkitError(f"encoders.{name} can't learn: it names no parameters; take it out of training.learn")
         rate = training.encoder_lr or training.lr
-        stages = encoder.stages()
+        towers = _text_stages(encoder)
+        if learn.text and not towers:
+            raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
         if learn.lora:
-            self._allow(rate, _adapt(encoder.module, learn.lora, name))
+            apart = [] if learn.text else [parameter for stage in towers for parameter in stage]
+            self._allow(rate, _adapt(encoder.module, learn.lora, name, apart))
         else:
+            stages = encoder.stages()
             count = len(stages) if learn.stages == "all" else learn.stages
             if count > len(stages):
                 raise FerkitError(f"encoders.{name} has {len(stages)} stages, training.learn asks for {count}")
             for depth, stage in enumerate(reversed(stages[len(stages) - count :])):
                 self._allow(rate * training.layer_decay**depth, stage)
-        if learn.text:
-            towers = getattr(encoder, "text_stages", None)
-            if towers is None or not towers():
-                raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
-            for depth, stage in enumerate(reversed(towers())):
+            for depth, stage in enumerate(reversed(towers if learn.text else [])):
                 self._allow(rate * training.layer_decay**depth, stage)
 
     def _allow(self, rate: float, parameters: list[nn.Parameter]) -> None:
@@ -104,14 +109,24 @@ class Learner(nn.Module):
         if fresh:
             self._rates.append((rate, fresh))
 
-    def _scale(self) -> nn.Parameter:
-        """The logarithm of the temperature's inverse that the image-text objectives learn."""
-        scales = [found[1] for name in self.recognizer.encoders if (found := self.recognizer.texts(name))]
-        if not scales:
+    def _scales(self) -> dict[str, nn.Parameter]:
+        """By encoder, the logarithm of the temperature's inverse that the image-text objectives learn."""
+        read = {name: found[1] for name in self.recognizer.encoders if (found := self.recognizer.texts(name))}
+        if not read:
             raise FerkitError("image_text and contrastive objectives need an encoder with text: set its option text")
-        if self.frozen:
-            raise FerkitError("image_text and contrastive objectives change encoders, and none is in training.learn")
-        return nn.Parameter(torch.tensor(scales[0]).log())
+        scales = {name: torch.tensor(scale).log() for name, scale in read.items() if name in self.learns}
+        if not scales:
+            raise FerkitError(
+                "image_text and contrastive objectives change encoders with text, and none is in training.learn"
+            )
+        return {name: nn.Parameter(scale, requires_grad=False) for name, scale in scales.items()}
+
+    def logit_scales(self) -> dict[str, Tensor]:
+        """By encoder, the inverse of the temperature that it learns: at most 100, as in Radford et al. (2021)."""
+        with torch.no_grad():
+            for scale in self.scales.values():
+                scale.clamp_(max=math.log(MOST))
+        return {name: scale.exp() for name, scale in self.scales.items()}
 
     def groups(self, weight_decay: float) -> list[dict[str, object]]:
         """Parameter groups for an optimizer; weight decay acts on matrices and kernels only."""
@@ -147,40 +162,47 @@ class Learner(nn.Module):
         """Every objective on a batch, and their weighted sum ``loss``."""
         logits, features = self.scored(batch)
         targets = batch.targets.to(self._device)
-        return self._objective(logits, features, targets, self.scale, self._captions(targets))
+        return self._objective(logits, features, targets, self.logit_scales(), self._captions(targets))
 
     def scored(self, batch: Batch) -> tuple[Tensor, Features]:
         """Logits ``[N, C]`` and the features behind them."""
         views = batch.views
-        features = _moved(views, self._device) if isinstance(views, Features) else self.encode(views)
+        features = self._with_texts(_moved(views, self._device) if isinstance(views, Features) else self.encode(views))
         return self.recognizer.logits(features, batch.faces).float(), features
 
+    def _with_texts(self, features: Features) -> Features:
+        """The same features and class texts, with the scales as they are by now."""
+        learnt, encoders = self.logit_scales(), {}
+        for name, each in features.encoders.items():
+            learn = self.learns.get(name)
+            text, scale = self.recognizer.class_texts(name, again=learn is not None and learn.text)
+            encoders[name] = replace(each, text=text, logit_scale=learnt[name].item() if name in learnt else scale)
+        return replace(features, encoders=encoders)
+
     def _captions(self, targets: BatchTargets) -> dict[str, Tensor]:
-        """By encoder with text: the captions' texts ``[N, D]``, NaN where a face has none."""
+        """By encoder with text that learns: the captions' texts ``[N, D]``, NaN where a face has none."""
         captions = targets.captions
-        if captions is None or self.scale is None:
+        if captions is None:
             return {}
         there = [index for index, caption in enumerate(captions) if caption]
         rows = {}
-        for name, staged in self.recognizer.encoders.items():
-            encoder = staged.encoder
-            if staged.spec.text and isinstance(encoder, TextEncoder) and there:
-                learn = self.learns.get(name)
-                with torch.set_grad_enabled(learn is not None and learn.text and torch.is_grad_enabled()):
+        for name in self.scales:
+            encoder = self.recognizer.encoders[name].encoder
+            if isinstance(encoder, TextEncoder) and there:
+                with torch.set_grad_enabled(self.learns[name].text and torch.is_grad_enabled()):
                     found = encoder.encode_text([str(captions[index]) for index in there]).float()
                 empty = found.new_full((len(captions), found.shape[1]), torch.nan)
                 rows[name] = empty.index_copy(0, torch.tensor(there, device=found.device), found)
         return rows
 
     def encode(self, views: FaceViews) -> Features:
-        """Features of views, each encoder's in one go, for batch norms take their statistics from the whole batch."""
+        """Features of views without texts, each encoder's in one go: batch norms look at the whole batch."""
         recognizer, encoded = self.recognizer, {}
         for name, staged in recognizer.encoders.items():
             learn = self.learns.get(name)
             with torch.set_grad_enabled(learn is not None and torch.is_grad_enabled()):
                 output = staged.whole(views.pixels.to(self._device))
-            text, scale = recognizer.class_texts(name, again=learn is not None and learn.text)
-            encoded[name] = EncoderFeatures(output.pooled, output.tokens, output.logits, text, scale)
+            encoded[name] = EncoderFeatures(output.pooled, output.tokens, output.logits)
         return Features(encoded, views.face_index.to(self._device), views.view, views.failed.to(self._device))
 
 
@@ -193,22 +215,34 @@ def _learns(training: Training, recipe: Recipe) -> dict[str, Learn]:
     return {name: learn for name, learn in training.learn.items() if learn.stages or learn.lora or learn.text}
 
 
-def _adapt(module: nn.Module, options: Lora, name: str) -> list[nn.Parameter]:
-    """Put low-rank adapters into a module, in place; their parameters.
+def _text_stages(encoder: Encoder) -> list[list[nn.Parameter]]:
+    """Parameter groups of an encoder's text tower; none where it has no such tower, or it can't learn."""
+    stages = getattr(encoder, "text_stages", None)
+    return stages() if stages else []
+
+
+def _adapt(module: nn.Module, options: Lora, name: str, apart: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Put low-rank adapters into a module, in place, but for layers with parameters in ``apart``; their parameters.
 
     Raises:
-        FerkitError: If peft is missing, has no such layers, or adapts them in a way that can't be merged into a weight.
+        FerkitError: If peft is missing, or the module has no such layers, or they can't be merged into a weight.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora.layer import LoraLayer
     except ImportError as error:
         raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
-    # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
-    targets = list(options.targets) or [
-        key for key, layer in module.named_modules() if isinstance(layer, nn.Linear) and "out_proj" not in key
-    ]
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=targets)
+    spared = set(apart)
+    layers = {key: layer for key, layer in module.named_modules() if spared.isdisjoint(layer.parameters())}
+    if options.targets:
+        chosen = [key for key in layers if f".{key}".endswith(tuple(f".{target}" for target in options.targets))]
+    else:  # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
+        chosen = [key for key, layer in layers.items() if isinstance(layer, nn.Linear) and "out_proj" not in key]
+    if not chosen:
+        wanted = f"named {', '.join(options.targets)}" if options.targets else "that is linear"
+        raise FerkitError(f"training.learn.{name}.lora: there is no layer {wanted}: choose other targets, or stages")
+    exactly = "|".join(re.escape(key) for key in chosen)  # a list would be of endings
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=exactly)
     try:
         inject_adapter_in_model(config, module)
     except ValueError as error:
@@ -242,7 +276,7 @@ def _moved(features: Features, device: torch.device) -> Features:
 
 def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
     """By encoder that learns, the tensors that are no longer those of its weights: learnt now, or before that."""
-    learnt = learner.learnt()
+    learnt, scales = learner.learnt(), learner.logit_scales()
     found = {}
     for name, learn in learner.learns.items():
         prefix = f"parts.{name}."
@@ -250,11 +284,16 @@ def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
         module = learner.parts[name]
         if learn.lora:
             plain = {key.replace(".base_layer.", "."): value for key, value in module.state_dict().items()}
-            own = {key: value for key, value in own.items() if "lora_" not in key} | dict(_merged(module))
+            own = dict(_merged(module))  # nothing but adapters learns
         else:
             plain = module.state_dict()
-        before = {key: plain[key] for key in learner.recognizer.overlaid.get(name, ()) if key in plain}
-        found[name] = before | own
+        overlaid = learner.recognizer.overlaid.get(name, ())
+        found[name] = {key: plain[key] for key in overlaid if key in plain} | own
+        encoder = learner.recognizer.encoders[name].encoder
+        if name in scales:
+            found[name][LOGIT_SCALE] = scales[name]
+        elif LOGIT_SCALE in overlaid and isinstance(encoder, TextEncoder):
+            found[name][LOGIT_SCALE] = torch.tensor(encoder.logit_scale)
     return found
 
 

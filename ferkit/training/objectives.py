@@ -21,7 +21,7 @@ class BatchTargets:
 
     Attributes:
         shares: float32 ``[N, C]``, rows sum to one.
-        teacher: float32 ``[N, C]``, the teacher's log-probabilities, or None.
+        teacher: float32 ``[N, C]``, the teacher's log-probabilities, NaN for a face that it did not find; or None.
         captions: Per face its text, or None.
     """
 
@@ -51,7 +51,7 @@ class Objective:
         logits: Tensor,
         features: Features,
         targets: BatchTargets,
-        scale: Tensor | None,
+        scales: Mapping[str, Tensor],
         captions: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """Each objective unweighted, and ``loss``.
@@ -60,50 +60,60 @@ class Objective:
             logits: ``[N, C]``.
             features: Those behind the logits.
             targets: What was meant.
-            scale: Logarithm of the learnable inverse temperature, for texts.
+            scales: By encoder with text that learns: the inverse of its temperature.
             captions: By encoder: texts of the faces' captions ``[N, D]``, rows of those without one NaN.
         """
         weights = self.training.objectives
         terms: dict[str, Tensor] = {}
         if weights.cross_entropy:
-            terms["cross_entropy"] = self._cross_entropy(logits, targets.shares)
-        if weights.image_text and scale is not None:
-            shares = targets.shares[features.face_index]
-            pairs = [(each.pooled, each.text) for each in features.encoders.values() if each.text is not None]
-            losses = [self._cross_entropy(scale.exp() * _cosines(image, text), shares) for image, text in pairs]
+            terms["cross_entropy"] = self._cross_entropy(logits, targets.shares).mean()
+        if weights.image_text and scales:
+            losses = [self._image_text(features, name, scale, targets.shares) for name, scale in scales.items()]
             terms["image_text"] = torch.stack(losses).mean()
-        if weights.contrastive and scale is not None:
-            terms["contrastive"] = contrastive(features, captions, scale)
+        if weights.contrastive and scales:
+            terms["contrastive"] = contrastive(features, captions, scales)
         if weights.distillation and targets.teacher is not None:
             terms["distillation"] = distillation(logits, targets.teacher, self.training.temperature)
         terms["loss"] = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
         return terms
 
+    def _image_text(self, features: Features, name: str, scale: Tensor, shares: Tensor) -> Tensor:
+        """Cross-entropy against an encoder's class texts: the mean over a face's views, then over faces."""
+        each = features.encoders[name]
+        assert each.text is not None
+        losses = self._cross_entropy(scale * _cosines(each.pooled, each.text), shares[features.face_index])
+        return features.mean_over_views(losses, len(shares)).mean()
+
     def _cross_entropy(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Of each row of ``[M, C]``: ``[M]``."""
         smoothing = self.training.label_smoothing
         target = shares * (1 - smoothing) + smoothing / shares.shape[1]
         weight = (shares * self.class_weights).sum(1)
-        return -(weight * (target * logits.log_softmax(1)).sum(1)).mean()
+        return -weight * (target * logits.log_softmax(1)).sum(1)
 
 
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Divergence from the teacher's softened probabilities, times the temperature squared (Hinton et al. 2015)."""
-    student = (logits / temperature).log_softmax(1)
-    wanted = (teacher / temperature).log_softmax(1)
-    return F.kl_div(student, wanted, reduction="batchmean", log_target=True) * temperature**2
+    """Divergence from the teacher's softened probabilities, times the temperature squared (Hinton et al. 2015).
+
+    A row that is NaN counts as none, in a mean over all.
+    """
+    told = ~teacher.isnan().any(1)
+    student = (logits[told] / temperature).log_softmax(1)
+    wanted = (teacher[told] / temperature).log_softmax(1)
+    return F.kl_div(student, wanted, reduction="sum", log_target=True) * temperature**2 / len(logits)
 
 
-def contrastive(features: Features, captions: Mapping[str, Tensor], scale: Tensor) -> Tensor:
+def contrastive(features: Features, captions: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> Tensor:
     """Symmetric cross-entropy between views and captions of a batch (Radford et al. 2021); zero without two captions."""
     losses = []
     for name, text in captions.items():
         rows = text[features.face_index]
         kept = ~torch.isnan(rows).any(1)
         if int(kept.sum()) > 1:
-            similar = scale.exp() * _cosines(features.encoders[name].pooled[kept], rows[kept])
+            similar = scales[name] * _cosines(features.encoders[name].pooled[kept], rows[kept])
             own = torch.arange(len(similar), device=similar.device)
             losses.append((F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2)
-    return torch.stack(losses).mean() if losses else scale * 0  # which has a gradient
+    return torch.stack(losses).mean() if losses else torch.stack([*scales.values()]).sum() * 0  # which has a gradient
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:

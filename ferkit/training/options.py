@@ -29,7 +29,7 @@ class Lora(Options):
     alpha: int = Field(default=16, ge=1, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = Field(
-        default=(), description="names of the layers, as peft takes them; unset: all linear"
+        default=(), description="how the names of the layers end; unset: all linear, but for `out_proj`"
     )
 
 
@@ -40,7 +40,10 @@ class Learn(Options):
         default=0, description="its last n stages, or all of them"
     )
     lora: Lora | None = None
-    text: bool = Field(default=False, description="its text tower too; class texts are encoded again at each step")
+    text: bool = Field(
+        default=False,
+        description="its text tower too, all of it, or with adapters; class texts are encoded again at each step",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "Learn":

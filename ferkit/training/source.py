@@ -97,9 +97,8 @@ class ViewSource(Dataset[Batch]):
         return replace(views, pixels=torch.cat(pixels)), replace(faces, pose=pose)
 
     def _mixed(self, views: FaceViews, targets: BatchTargets, index: Sequence[int]) -> tuple[FaceViews, BatchTargets]:
-        """Each face blended with the one before it in the batch (Zhang et al. 2018), where every face has one view."""
-        if len(views) != len(index):
-            return views, targets
+        """Each face blended with the one before it in the batch (Zhang et al. 2018); each has one view."""
+        assert len(views) == len(index)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(self._seed, self.draw, -1 - index[0]))
             share = float(torch.distributions.Beta(self._mixup, self._mixup).sample())
@@ -114,6 +113,8 @@ class ViewSource(Dataset[Batch]):
 
 class FeatureSource(Dataset[Batch]):
     """Features of every draw, computed once and kept in the cache; takes a list of indices and gives a batch.
+
+    Batches have no class texts: these may lie on a GPU, where a worker must not touch them.
 
     Args:
         views: Where views come from.
@@ -152,13 +153,12 @@ class FeatureSource(Dataset[Batch]):
         rows = torch.tensor(index)
         encoders = {}
         for name in self._recognizer.encoders:
-            text, scale = self._recognizer.class_texts(name)
             found = {
                 column: shards.rows(index, f"{name}.{column}")
                 for column in ("pooled", "tokens", "logits")
                 if f"{name}.{column}" in shards.pieces[0]
             }
-            encoders[name] = EncoderFeatures(found["pooled"], found.get("tokens"), found.get("logits"), text, scale)
+            encoders[name] = EncoderFeatures(found["pooled"], found.get("tokens"), found.get("logits"))
         view = tuple(NAMES[kind] for kind in shards.rows(index, "view").tolist())
         features = Features(encoders, shards.owners(index), view, shards.rows(index, "failed"))
         own = replace(faces.select(rows), image_index=torch.arange(len(index)))

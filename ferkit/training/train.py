@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,13 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
-from ferkit.cache import Cache, Entry, digest
-from ferkit.datasets.prepared import SHARD
+from ferkit.cache import Cache, digest
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
-from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline, pipeline
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
+from ferkit.recognizer import Recognizer
 from ferkit.registry import Registry
 from ferkit.runs import write_run
 from ferkit.training import checkpoint
@@ -40,6 +40,7 @@ from ferkit.training.metrics import by_class
 from ferkit.training.objectives import balanced_weights
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, ViewSource
+from ferkit.training.teaching import taught
 from ferkit.training.trainer import Source, Trainer, Watcher
 from ferkit.weights import WeightsStore, sha256
 
@@ -101,7 +102,7 @@ def train(
             return _unchanged(dict(found), loaded, folder, accelerator, live, store)
         if taught_by:
             teacher = pipeline(taught_by, device=accelerator.device, registry=registry, download=download)
-        return _trained(loaded, training, folder, run, accelerator, live, key, store, teacher)
+        return _trained(loaded, training, folder, run, accelerator, live, key, store, teacher, registry)
 
 
 def _trained(
@@ -114,6 +115,7 @@ def _trained(
     key: str,
     weights: WeightsStore,
     teacher: Pipeline | None,
+    registry: Registry | None,
 ) -> dict[str, Any]:
     seed, cache = recipe.framework.seed, Cache()
     context = Context(accelerator.device, torch.float32, seed, recipe.labels, weights, training=True)
@@ -124,14 +126,18 @@ def _trained(
         raise FerkitError(
             "training.augment.mixup blends pixels, and cached features have none: set it to 0, or cache_features to false"
         )
+    if recipe.normalizer and recipe.normalization.keep == "both" and training.augment.mixup:
+        raise FerkitError(
+            "training.augment.mixup blends faces of one view each, and normalizer.keep: both gives two: change one of them"
+        )
     with accelerator.main_process_first():  # the others find its views in the cache
         learn, judge = gather(recipe, replace(context, training=False), cache, live.task)
-        taught = _taught(teacher, learn, recipe, cache, live) if teacher else None
+        soft = taught(teacher, learn.prepared, recipe, context, cache, live) if teacher else None
     if training.objectives.contrastive and not any(sample.caption for sample in learn.prepared.samples):
         raise FerkitError("training.objectives.contrastive needs captions, and no sample has one: set it to 0")
     if training.class_weights == "balanced":
         learner.weigh(balanced_weights(learn.shares))
-    views = ViewSource(learn.prepared, learn.shares, training, seed, taught)
+    views = ViewSource(learn.prepared, learn.shares, training, seed, soft)
     held_out = ViewSource(judge.prepared, judge.shares, training, seed)
     sources: tuple[Source, Source] = (views, held_out)
     if cached:
@@ -150,7 +156,6 @@ def _trained(
         accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key})
     history = trainer.run()
     probabilities, truth = trainer.probabilities()
-    accelerator.end_training()
     assert trainer.progress.best is not None
     metrics = {
         "recipe": recipe.name,
@@ -161,15 +166,18 @@ def _trained(
         "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
-        "data": {"learnt_from": learn.summary(), "judged_by": judge.summary()},
+        "data": {"learnt_from": learn.summary() | _untaught(soft), "judged_by": judge.summary()},
         "provenance": provenance(recipe, weights, accelerator.device),
     }
     if accelerator.is_main_process:
         head = learner.head.state_dict() if learner.has_head else {}
-        metrics = write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used)
+        check = partial(_read_again, folder, registry, context)
+        metrics = write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used, check)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
-    return dict(broadcast_object_list([metrics])[0])
+    metrics = dict(broadcast_object_list([metrics])[0])
+    accelerator.end_training()  # nobody can be waited for after it
+    return metrics
 
 
 def _unchanged(
@@ -194,6 +202,26 @@ def _unchanged(
 def _data_digest(learn: Gathered, judge: Gathered) -> str:
     """Of faces and targets."""
     return digest([learn.fingerprint(), judge.fingerprint()])
+
+
+def _untaught(soft: Tensor | None) -> dict[str, int]:
+    """How many faces the teacher did not find, where there is one."""
+    return {} if soft is None else {"not_found_by_teacher": int(soft.isnan().any(1).sum())}
+
+
+def _read_again(folder: Path, registry: Registry | None, context: Context) -> None:
+    """Build what was learnt from the run, as a pipeline does, while there is a checkpoint to go on from.
+
+    Raises:
+        FerkitError: If it can't be read.
+    """
+    try:
+        Recognizer(load_recipe(folder, registry=registry), replace(context, device=torch.device("cpu"), training=False))
+    except FerkitError as error:
+        raise FerkitError(
+            f"{folder} was written and can't be read again ({error}): its checkpoint is kept; this is a fault of ferkit "
+            "or of a component, please report it"
+        ) from error
 
 
 def _cached(
@@ -224,26 +252,6 @@ def _encoders_digest(recipe: Recipe) -> str:
         ]
         + [list(recipe.labels)]
     )
-
-
-def _taught(teacher: Pipeline, faces: Gathered, recipe: Recipe, cache: Cache, live: Watcher) -> Tensor:
-    """Log-probabilities ``[N, C]`` of the teacher on the faces as they are, in the recipe's order of labels."""
-    origin = teacher.provenance
-    order = column_order(teacher.recipe.labels, recipe.labels, f"the teacher {teacher.recipe.name}")
-    advance = live.task("teacher", len(faces.prepared))
-    rows = []
-    for start in range(0, len(faces.prepared), SHARD):
-        index = list(range(start, min(start + SHARD, len(faces.prepared))))
-        key = digest([origin["recipe_digest"], origin["weights"], faces.prepared.fingerprint(index)])
-
-        def compute(index: Sequence[int] = index) -> Entry:
-            views, own = faces.prepared.views(index), faces.prepared.faces.select(torch.tensor(index))
-            return {"probabilities": teacher.probabilities(teacher.features(views), own)}, {}
-
-        tensors, _ = cache.get("teacher", key, compute)
-        rows.append(tensors["probabilities"])
-        advance(len(index))
-    return torch.cat(rows)[:, order].clamp_min(1e-8).log()
 
 
 def _loaded(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from torch import Tensor
 
 from ferkit.errors import FerkitError
@@ -222,7 +222,7 @@ class Trainer:
         self.watcher.end(row, best)
 
     def _evaluate(self) -> dict[str, float]:
-        """Figures on the held-out faces; every process computes them all, for they must agree when to stop."""
+        """Figures on the held-out faces, on every process."""
         probabilities, truth = self.probabilities()
         if not bool(torch.isfinite(probabilities).all()):
             raise FerkitError(self._lost(f"probabilities are no longer numbers after epoch {self.progress.epoch + 1}"))
@@ -230,7 +230,11 @@ class Trainer:
 
     @torch.no_grad()
     def probabilities(self) -> tuple[Tensor, Tensor]:
-        """Class probabilities ``[N, C]`` of the held-out faces, and their classes."""
+        """Class probabilities ``[N, C]`` of the held-out faces, and their classes.
+
+        They are the main process's on all, for these must agree when to stop: batch norms' running statistics are of the
+        part of a batch that each process saw.
+        """
         self.learner.mode(False)
         self.learner.recognizer.refresh_texts()
         self.held_out.draw = CLEAN
@@ -240,8 +244,9 @@ class Trainer:
             index = list(range(start, min(start + size, len(self.held_out))))
             with self.accelerator.autocast():
                 logits, _ = self.learner.scored(self.held_out[index])
-            rows.append(logits.softmax(1).cpu())
-        return torch.cat(rows), truth_of(self.held_out.shares)
+            rows.append(logits.softmax(1))
+        found: Tensor = broadcast(torch.cat(rows))
+        return found.cpu(), truth_of(self.held_out.shares)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import open_clip
 import pytest
 import timm
 import torch
@@ -15,6 +16,11 @@ import ferkit
 ROOT = Path(__file__).parents[2]
 SOLVAY = ROOT / "plugins" / "ferkit-retinaface" / "tests" / "solvay_1927.json"
 LABELS = ["neutral", "happiness", "sadness"]
+TINY_CLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
 VARIANTS = ((0, 0, False), (2, 1, True), (-2, -1, False))
 
 
@@ -84,6 +90,19 @@ def checkpoints(tmp_path_factory):
             "weights": str(folder / f"{model}.safetensors"),
         }
     return found
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """A tiny random checkpoint of open_clip's real class, as options of the encoder."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {}}))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file(
+        {name: tensor.clone() for name, tensor in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    return {"use": "open-clip", "local_dir": str(folder), "text": True}
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ferkit import FerkitError
+from ferkit.training.source import FeatureSource
 from ferkit_nano.network import Nano
 from ferkit_timm.encoder import TimmEncoder
 
@@ -32,6 +33,19 @@ def seen(monkeypatch):
     return counts
 
 
+@pytest.fixture
+def seen_batches(monkeypatch):
+    """Every batch of features from now on."""
+    batches, get = [], FeatureSource.__getitem__
+
+    def recorded(self, index):
+        batches.append(get(self, index))
+        return batches[-1]
+
+    monkeypatch.setattr(FeatureSource, "__getitem__", recorded)
+    return batches
+
+
 @pytest.mark.parametrize("draws", [0, 2])
 @pytest.mark.parametrize("model", ["test_vit", "test_resnet"])
 def test_cached_features_train_the_head_that_views_train(draws, model, recipe, train, checkpoints, history):
@@ -56,6 +70,16 @@ def test_a_frozen_encoder_in_training_mode_is_put_to_rest(recipe, train, tmp_pat
     settings = {"epochs": 1, "batch_size": 16}
     cached, _ = train(recipe(encoders={"nano": nano}, training=settings), "cached")
     through, _ = train(recipe(encoders={"nano": nano}, training=settings | {"cache_features": False}), "views")
+    same(cached, through)
+
+
+def test_class_texts_stay_with_the_learner(recipe, train, clip, seen_batches):
+    """They may lie on a GPU, and batches are made by processes that must not touch it."""
+    made = {"encoders": {"clip": clip}, "head": {"use": "zero-shot"}}
+    settings = {"epochs": 2, "batch_size": 16, "lr": 0.05}
+    cached, _ = train(recipe(**made, training=settings), "cached")
+    assert seen_batches and all(batch.views.encoders["clip"].text is None for batch in seen_batches)
+    through, _ = train(recipe(**made, training=settings | {"cache_features": False}), "views")
     same(cached, through)
 
 

@@ -1,12 +1,10 @@
 """What learns, at what rate, and from what."""
 
 import csv
-import json
 
-import open_clip
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import ferkit
 from ferkit import Context, FerkitError
@@ -15,33 +13,15 @@ from ferkit.recipe import load_recipe
 from ferkit.training.augment import Augmentation
 from ferkit.training.gathering import gather
 from ferkit.training.learner import Learner
-from ferkit.training.objectives import BatchTargets, Objective, balanced_weights
+from ferkit.training.objectives import BatchTargets, Objective, balanced_weights, distillation
 from ferkit.training.options import Augment, Training
 from ferkit.training.source import FeatureSource, ViewSource
 from ferkit.training.trainer import Trainer
-from ferkit.types import Features
+from ferkit.types import EncoderFeatures, Features
 from ferkit.weights import WeightsStore
 
 LABELS = ["neutral", "happiness", "sadness"]
-TINY_CLIP = {
-    "embed_dim": 24,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
-}
 PIXELS = 2e-3
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory):
-    """A tiny random checkpoint of open_clip's real class, as options of the encoder."""
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": {}}))
-    torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    save_file(
-        {name: tensor.clone() for name, tensor in model.state_dict().items()}, folder / "open_clip_model.safetensors"
-    )
-    return {"use": "open-clip", "local_dir": str(folder), "text": True}
 
 
 @pytest.fixture
@@ -110,6 +90,20 @@ def test_adapters_that_can_not_be_had_are_told(targets, message, recipe, clip):
         learner(recipe(encoders={"clip": clip}, training={"learn": {"clip": {"lora": {"targets": targets}}}}))
 
 
+@pytest.mark.parametrize(("text", "targets"), [(False, []), (True, []), (False, ["c_fc"])])
+def test_adapters_keep_to_the_towers_that_learn(text, targets, recipe, train, clip, trainers, faces):
+    learn = {"clip": {"lora": {"targets": targets}, "text": text}}
+    settings = {"learn": learn, "epochs": 1, "lr": 0.05, "batch_size": 16}
+    run, _ = train(recipe(encoders={"clip": clip}, head={"use": "zero-shot"}, training=settings))
+    towers = ("visual.", "text.") if text else ("visual.",)
+    after = load_file(run / "encoder-clip.safetensors")
+    assert {name.split(".")[0] + "." for name in after} == set(towers)
+    layers = tuple(targets) or ("c_fc", "c_proj")
+    assert all(name.endswith(tuple(f"{layer}.weight" for layer in layers)) for name in after)
+    found = ferkit.pipeline(run)(sorted((faces / "validation").rglob("*.png"))).probabilities
+    torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
+
+
 def test_rates_fall_from_stage_to_stage_and_only_matrices_decay(recipe):
     settings = {"learn": {"vit": 3}, "lr": 0.1, "encoder_lr": 0.01, "layer_decay": 0.5}
     made = learner(recipe(training=settings))
@@ -145,6 +139,50 @@ def test_a_text_tower_learns_with_class_texts(recipe, train, clip, trainers, fac
     torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
     row = trainers[0].history[0]["train"]
     assert row["loss"] == pytest.approx(row["cross_entropy"] + 0.5 * row["image_text"], rel=1e-5)
+
+
+def test_the_temperature_that_is_learnt_is_used(recipe, train, clip, trainers, faces):
+    objectives = {"cross_entropy": 1.0, "image_text": 1.0}
+    settings = {"learn": {"clip": 1}, "objectives": objectives, "epochs": 2, "batch_size": 16, "lr": 0.05}
+    made = recipe(encoders={"clip": clip}, head={"use": "zero-shot"}, training=settings)
+    run, _ = train(made)
+    learnt = load_file(run / "encoder-clip.safetensors")["ferkit.logit_scale"]
+    before = load_file(f"{clip['local_dir']}/open_clip_model.safetensors")["logit_scale"].exp()
+    assert abs(learnt - before) > 0.1
+    fer = ferkit.pipeline(run)
+    found = fer(sorted((faces / "validation").rglob("*.png"))).probabilities
+    torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
+    further = {"extends": str(run), "training": {"objectives": {"image_text": 0}, "epochs": 1}}
+    train(further, "further")
+    again = load_file(run.parent / "further" / "encoder-clip.safetensors")["ferkit.logit_scale"]
+    assert again == learnt
+
+
+def test_a_temperature_is_learnt_within_bounds(recipe, clip):
+    settings = {"learn": {"clip": 1}, "objectives": {"image_text": 1.0}}
+    made = learner(recipe(encoders={"clip": clip}, training=settings))
+    opened = {id(parameter) for group in made.groups(0) for parameter in group["params"]}
+    assert opened == {id(parameter) for parameter in made.parameters() if parameter.requires_grad}
+    scale = made.scales["clip"]
+    assert id(scale) in opened
+    torch.nn.init.constant_(scale, 9)
+    assert float(made.logit_scales()["clip"]) == pytest.approx(100)
+
+
+def test_a_face_counts_once_in_image_text_however_many_views_it_has():
+    generator = torch.Generator().manual_seed(0)
+    pooled, text = torch.randn(3, 8, generator=generator), torch.randn(2, 8, generator=generator)
+    objective = Objective(Training(objectives={"cross_entropy": 0, "image_text": 1}), torch.ones(2))
+
+    def loss(rows, owners, shares):
+        encoders = {"clip": EncoderFeatures(pooled[rows], text=text, logit_scale=10.0)}
+        features = Features(encoders, torch.tensor(owners), ("aligned",) * len(rows), torch.zeros(len(rows)) > 0)
+        targets = BatchTargets(shares)
+        return objective(torch.zeros(len(shares), 2), features, targets, {"clip": torch.tensor(10.0)}, {})["loss"]
+
+    whole = loss([0, 1, 2], [0, 0, 1], torch.eye(2))
+    parts = loss([0, 1], [0, 0], torch.eye(2)[:1]), loss([2], [0], torch.eye(2)[1:])
+    torch.testing.assert_close(whole, sum(parts) / 2)
 
 
 def manifest(faces, path, **columns):
@@ -198,6 +236,39 @@ def test_a_student_learns_what_its_teacher_says_label_by_label(recipe, train, wr
     assert (student - teacher).abs().mean() > 0.1  # were columns not found by name
 
 
+def test_a_teacher_sees_the_views_of_its_own_recipe(recipe, train, faces, monkeypatch):
+    """It was trained on faces of 40 pixels, its student aligns to 32."""
+    teacher, _ = train(recipe(align={"size": 40}, training={"epochs": 1}), "teacher")
+    found, asked = [], ViewSource.__init__
+
+    def recorded(self, prepared, shares, training, seed, taught=None):
+        found.append((prepared, taught))
+        asked(self, prepared, shares, training, seed, taught)
+
+    monkeypatch.setattr(ViewSource, "__init__", recorded)
+    settings = {"teacher": str(teacher), "objectives": {"distillation": 1.0}, "epochs": 1}
+    _, metrics = train(recipe(training=settings), "student")
+    prepared, soft = found[0]
+    expected = ferkit.pipeline(teacher)([sample.source for sample in prepared.samples]).probabilities
+    torch.testing.assert_close(soft.exp(), expected, atol=PIXELS, rtol=0)
+    assert metrics["data"]["learnt_from"]["not_found_by_teacher"] == 0
+
+
+def test_faces_without_a_teacher_learn_from_their_label_alone():
+    logits, teacher = torch.tensor([[2.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.3, 0.7], [0.3, 0.7]]).log()
+    both = distillation(logits, teacher, 2.0)
+    teacher[1] = torch.nan
+    torch.testing.assert_close(distillation(logits, teacher, 2.0), distillation(logits[:1], teacher[:1], 2.0) / 2)
+    assert distillation(logits, teacher, 2.0) < both
+
+
+def test_mixup_of_faces_with_two_views_is_refused(recipe, train):
+    settings = {"learn": {"vit": 1}, "augment": {"mixup": 0.2}}
+    made = recipe(pose={"use": "landmark-pnp"}, normalizer={"use": "mirror", "keep": "both"}, training=settings)
+    with pytest.raises(FerkitError, match=r"mixup blends faces of one view each, and normalizer\.keep: both gives two"):
+        train(made)
+
+
 def test_votes_are_learnt_as_shares(recipe, train, faces, tmp_path, trainers):
     columns = {
         "votes:neutral": lambda label, _: 3 if label == "neutral" else 1,
@@ -223,11 +294,11 @@ def test_balanced_weights_give_every_class_the_same_say():
     torch.testing.assert_close(weights, torch.tensor([2 / 3, 2.0]))
     features = Features({}, torch.arange(4), ("aligned",) * 4, torch.zeros(4) > 0)
     logits = torch.tensor([[2.0, 0.0]]).expand(4, 2)
-    terms = Objective(Training(), weights)(logits, features, BatchTargets(shares), None, {})
+    terms = Objective(Training(), weights)(logits, features, BatchTargets(shares), {}, {})
     right, wrong = -logits.log_softmax(1)[0]
     torch.testing.assert_close(terms["loss"], (right + wrong) / 2)
     smooth = Objective(Training(label_smoothing=0.2), torch.ones(2))
-    found = smooth(logits, features, BatchTargets(shares), None, {})["loss"]
+    found = smooth(logits, features, BatchTargets(shares), {}, {})["loss"]
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, shares, label_smoothing=0.2))
 
 

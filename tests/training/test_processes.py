@@ -22,6 +22,13 @@ from ferkit.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 main()
 """
+TOGETHER = """
+import os
+from ferkit.cli import main
+
+assert os.environ["WORLD_SIZE"] == "2"
+main()
+"""
 LIMIT = 300
 
 
@@ -30,26 +37,49 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "FERKIT_PLUGINS": "ferkit-timm"}
 
 
+@pytest.fixture
+def train_together(tmp_path):
+    """Train a recipe's file in two processes, and see that they end well; returns the run's folder."""
+    (tmp_path / "together.py").write_text(TOGETHER)
+
+    def run(path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", port]
+        command = [str(tmp_path / "together.py"), "train", str(path), "--out", str(tmp_path / "two"), "--device", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", *launch, *command],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return tmp_path / "two"
+
+    return run
+
+
 @pytest.mark.parametrize("settings", [{"learn": {"vit": 1}}, {"draws": 2}], ids=["learning", "cached"])
-def test_two_processes_train_as_one_does(settings, recipe, train, write_recipe, history, tmp_path):
+def test_two_processes_train_as_one_does(settings, recipe, train, train_together, write_recipe, history):
     augment = {"erase": 0.3}
     path = write_recipe(recipe(training={"epochs": 2, "batch_size": 16, "augment": augment, **settings}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", port]
-    command = [*launch, "-m", "ferkit", "train", str(path), "--out", str(tmp_path / "two"), "--device", "cpu"]
-    run = [sys.executable, "-m", *command]
-    done = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.returncode == 0, done.stderr
-    one, two = train(str(path), "one")[0], tmp_path / "two"
+    two, one = train_together(path), train(str(path), "one")[0]
     for file in one.glob("*.safetensors"):
         torch.testing.assert_close(load_file(two / file.name), load_file(file), atol=2e-4, rtol=2e-3)
     for ours, theirs in zip(history(two), history(one), strict=True):
         assert ours["train"] == pytest.approx(theirs["train"], rel=1e-3)
         assert ours["validation"] == pytest.approx(theirs["validation"], rel=1e-3)
-    again = subprocess.run(run, env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert again.returncode == 0, again.stderr  # it is finished: nobody waits for the others
+    train_together(path)  # it is finished: nobody waits for the others
+
+
+def test_processes_agree_when_to_stop(recipe, train_together, write_recipe, history, checkpoints):
+    """Each has seen other faces, so the running statistics of its batch norms are others."""
+    settings = {"learn": {"one": 1}, "epochs": 12, "batch_size": 16, "lr": 0.05, "monitor": "loss", "patience": 1}
+    run = train_together(write_recipe(recipe(encoders={"one": checkpoints["test_resnet"]}, training=settings)))
+    assert len(history(run)) < 12
 
 
 @pytest.mark.parametrize(

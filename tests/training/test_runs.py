@@ -37,12 +37,12 @@ def judged(monkeypatch):
 
 
 def test_a_head_overfits_64_faces_and_the_run_says_what_it_said(recipe, train, write_faces, judged, tmp_path):
-    everything = write_faces("all", train=range(64))
+    everything = write_faces("all", train=range(64), validation=range(64))  # it is to learn them by heart
     settings = {"epochs": 60, "lr": 0.01, "batch_size": 32}
-    data = {"use": "folder", "path": str(everything), "crops": True, "validation": "train"}
+    data = {"use": "folder", "path": str(everything), "crops": True, "validation": "validation"}
     run, metrics = train(recipe(head={"use": "mlp"}, data=data, training=settings))
     assert (metrics["validation"]["accuracy"], metrics["validation"]["n"]) == (1.0, 64)
-    paths = [str(path) for path in sorted(everything.rglob("*.png"))]
+    paths = [str(path) for path in sorted((everything / "validation").rglob("*.png"))]
     found = probabilities(run, paths)
     torch.testing.assert_close(found, judged[0], atol=PIXELS, rtol=0)
     labels = ferkit.pipeline(run).recipe.labels
@@ -85,7 +85,8 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
     }  # fmt: skip
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert metrics["data"]["judged_by"] == {
-        "samples": 16, "missed": 0, "unreadable": {}, "by_label": {"neutral": 6, "happiness": 5, "sadness": 5}
+        "samples": 16, "missed": 0, "unreadable": {}, "by_label": {"neutral": 6, "happiness": 5, "sadness": 5},
+        "absent_labels": [], "shared": {"groups": 0, "subjects": 0},
     }  # fmt: skip
     assert {label: row["n"] for label, row in metrics["recall"].items()} == metrics["data"]["judged_by"]["by_label"]
     assert metrics["validation"]["uar"] == pytest.approx(sum(row["recall"] for row in metrics["recall"].values()) / 3)
@@ -177,3 +178,15 @@ def test_the_same_training_gives_the_same_run(recipe, train):
     for name in ("head.safetensors", "encoder-vit.safetensors"):
         ours, theirs = load_file(first / name), load_file(second / name)
         assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+def test_a_run_that_can_not_be_read_again_keeps_its_checkpoint(recipe, train, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.training.train.changed", lambda _: {"vit": {"nothing": torch.zeros(1)}})
+        with pytest.raises(FerkitError, match=r"can't be read again .*nothing is unknown.*its checkpoint is kept"):
+            train(recipe())
+    run = tmp_path / "run"
+    assert (run / "checkpoint.pt").exists()
+    assert not (run / "metrics.json").exists()
+    train(recipe())  # goes on from it
+    assert not (run / "checkpoint.pt").exists()

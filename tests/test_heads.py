@@ -460,7 +460,7 @@ def test_a_recipe_without_an_encoder_that_reads(name, registry):
 
 def test_real_faces_are_fused_alike_alone_and_together(tmp_path):
     """Photos of one and of many faces, by the default recipe with another head on its encoder."""
-    labels, inputs = ferkit.load_recipe("default").labels, {"nano": FeatureSpec(1280, 1280, logits=True)}
+    labels, inputs = ferkit.load_recipe("default").labels, {"nano": FeatureSpec(1024, 1024, logits=True)}
     tensors = make(Gated, inputs=inputs, labels=labels).module.state_dict()
     save_file(tensors, tmp_path / "head.safetensors", {"labels": json.dumps(labels), "encoders": '["nano"]'})
     head = {"use": "gated", "width": 8, "weights": str(tmp_path / "head.safetensors")}

@@ -1,18 +1,21 @@
-"""Checkpoints: all that a run needs to go on bit for bit, in files that are checked when they are read."""
+"""Checkpoints: all that a run needs to go on bit for bit, in files that are checked when they are read.
 
+A checkpoint is a safetensors file: the tensors, and the nested state that they belong to as JSON among its metadata.
+"""
+
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ferkit.errors import FerkitError
 from ferkit.runs import written
 
-NAME = "checkpoint.pt"
+NAME = "checkpoint.safetensors"
 KEYS = frozenset({"digest", "data", "progress", "history", "learnt", "average", "optimizer", "scaler", "random"})
 
 
@@ -22,23 +25,52 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         FerkitError: If the disk is full or forbidden; the checkpoint before stays.
     """
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_packed(state, tensors))
     with written(path) as temporary:
-        torch.save(state, temporary)
+        save_file(tensors, temporary, {"state": text})
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are accepted.
+    """Read a checkpoint.
 
     Raises:
         FerkitError: If it is damaged, or lacks something.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make an unpickler raise whatever they like
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            state = _unpacked(json.loads(file.metadata()["state"]), tensors)
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise damaged(path, error) from error
     if not isinstance(state, dict) or state.keys() != KEYS:
         raise damaged(path, "it does not hold what a checkpoint does")
     return state
+
+
+def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON can hold it; its tensors go to ``tensors``, and their names stand in for them."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone()  # safetensors refuses tensors that share memory
+        return {"tensor": name}
+    if isinstance(value, Mapping):  # as pairs: an optimizer's keys are numbers
+        return {"pairs": [[key, _packed(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_packed(item, tensors) for item in value]}
+    return value
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What :func:`_packed` was given."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "tensor":
+        return tensors[inner]
+    if kind == "pairs":
+        return {key: _unpacked(item, tensors) for key, item in inner}
+    return {"list": list, "tuple": tuple}[kind](_unpacked(item, tensors) for item in inner)
 
 
 def load_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

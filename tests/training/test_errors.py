@@ -18,6 +18,7 @@ import ferkit
 from ferkit import FerkitError, RecipeError, Registry
 from ferkit.cli import app
 from ferkit.recipe import load_recipe
+from ferkit.training import checkpoint
 from ferkit.training.metrics import by_class, figures
 from ferkit.training.source import FeatureSource
 
@@ -264,7 +265,7 @@ def test_a_loss_that_is_no_number(recipe, train, tmp_path):
     made = recipe(training={"epochs": 8, "batch_size": 48, "lr": 1e30, "warmup": 0, "clip": 0}, head={"use": "mlp"})
     error = refused(train, made, r"(the loss is no longer a number|are no longer numbers)")
     assert "Begin again in another folder with a lower training.lr" in str(error)
-    path = tmp_path / "run" / "checkpoint.pt"
+    path = tmp_path / "run" / "checkpoint.safetensors"
     if path.exists():
         assert f"the last good checkpoint is {path}" in str(error)
     assert not (tmp_path / "run" / "metrics.json").exists()
@@ -289,7 +290,7 @@ def test_a_batch_that_is_no_number_is_named_and_the_checkpoint_before_is_kept(re
         )
     names = str(error).split("faces: ")[1].split(" and others")[0].split(", ")
     assert len(names) == 3 and all(name.startswith("train/") for name in names)
-    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert (state["progress"]["epoch"], len(json.loads(state["history"]))) == (1, 1)
     whole, _ = train(made, "whole")
     run, _ = train(made)  # goes on from there

@@ -60,7 +60,7 @@ def test_overwrite_leaves_what_no_run_has_written(finished, train):
     (run / "logs").mkdir()
     (run / "logs" / "events").write_text("of a tracker")
     (run / "encoder-old.safetensors").write_bytes(b"learnt before")
-    (run / ".checkpoint.pt.0123abcd.tmp").write_bytes(b"half writ")
+    (run / ".checkpoint.safetensors.0123abcd.tmp").write_bytes(b"half writ")
     train(made | {"seed": 1}, overwrite=True)
     assert (run / "logs" / "events").exists()
     assert content(run).keys() == {

@@ -4,9 +4,10 @@ import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ferkit import FerkitError
+from ferkit.training import checkpoint
 from ferkit.training.live import Quiet
 
 LEARNING = {
@@ -83,7 +84,7 @@ def test_a_crash_before_the_first_checkpoint_begins_anew(recipe, train, history,
         stop_at(patch, 2, crash)
         with pytest.raises(Stopped):
             train(made)
-    assert not (whole.parent / "run" / "checkpoint.pt").exists()
+    assert not (whole.parent / "run" / "checkpoint.safetensors").exists()
     run, _ = train(made)
     check_equal(run, whole)
     assert history(run) == history(whole)
@@ -94,7 +95,7 @@ def test_ctrl_c_saves_and_is_left_to_others_afterwards(recipe, train, monkeypatc
     stop_at(monkeypatch, 2, interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(recipe(training={"epochs": 2, "batch_size": 16}))
-    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
     assert (state["progress"]["epoch"], state["progress"]["step"]) == (0, 2)
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -107,7 +108,7 @@ def test_the_second_ctrl_c_stops_at_once(recipe, train, monkeypatch, tmp_path):
     stop_at(monkeypatch, 2, twice)
     with pytest.raises(KeyboardInterrupt):
         train(recipe())
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 @pytest.fixture
@@ -163,17 +164,17 @@ def with_another_progress(state):
 @pytest.mark.parametrize("change", [without_a_key, with_another_tensor, with_another_optimizer, with_another_progress])
 def test_a_checkpoint_of_something_else_is_told(change, stopped, train):
     made, run = stopped
-    path = run / "checkpoint.pt"
-    state = torch.load(path, weights_only=True)
+    path = run / "checkpoint.safetensors"
+    state = checkpoint.load(path)
     change(state)
-    torch.save(state, path)
+    checkpoint.save(path, state)
     with pytest.raises(
-        FerkitError, match=r"checkpoint\.pt is damaged \(.+\): put it back, or begin anew with --overwrite"
+        FerkitError, match=r"checkpoint\.safetensors is damaged \(.+\): put it back, or begin anew with --overwrite"
     ):
         train(made)
 
 
-@pytest.mark.parametrize("file", ["checkpoint.pt", "best.safetensors"])
+@pytest.mark.parametrize("file", ["checkpoint.safetensors", "best.safetensors"])
 def test_damaged_files_are_told_before_anything_is_trained(file, stopped, train):
     made, run = stopped
     path = run / file
@@ -182,7 +183,7 @@ def test_damaged_files_are_told_before_anything_is_trained(file, stopped, train)
         path.write_bytes(content)
         with pytest.raises(FerkitError, match=rf"{file} is damaged \(.+\): put it back, or begin anew"):
             train(made)
-    torch.save([1, 2], path)
+    save_file({"0": torch.zeros(1)}, path, {"state": "[1, 2]"})
     with pytest.raises(FerkitError, match=rf"{file} is damaged"):
         train(made)
     path.write_bytes(whole)

@@ -186,7 +186,7 @@ def test_a_run_that_can_not_be_read_again_keeps_its_checkpoint(recipe, train, mo
         with pytest.raises(FerkitError, match=r"can't be read again .*nothing is unknown.*its checkpoint is kept"):
             train(recipe())
     run = tmp_path / "run"
-    assert (run / "checkpoint.pt").exists()
+    assert (run / "checkpoint.safetensors").exists()
     assert not (run / "metrics.json").exists()
     train(recipe())  # goes on from it
-    assert not (run / "checkpoint.pt").exists()
+    assert not (run / "checkpoint.safetensors").exists()

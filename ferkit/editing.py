@@ -1,0 +1,61 @@
+"""What generative editors share: the prompt, the crop that is edited, and the seed of a face."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ferkit.errors import ComponentError
+from ferkit.labels import SPELLINGS, canonical
+
+if TYPE_CHECKING:  # configurations import the prompt, and stay light
+    from torch import Tensor
+
+    from ferkit.types import Faces, ImageBatch
+
+FRONTAL_PROMPT = (
+    "Turn the head so that the face looks straight into the camera, in frontal view, with both sides of the face visible. "
+    "Keep the same person and exactly the same facial expression: eyebrows, eyelids, cheeks and the shape of the mouth "
+    "stay as they are. Keep hair, skin, lighting and background."
+)
+"""The default instruction. The paper does not state one: it is our choice. It names no expression."""
+
+
+def check_prompt(text: str, labels: Sequence[str]) -> None:
+    """Refuse a prompt that names a class, in any of its spellings, as a whole word: it would leak the answer.
+
+    Raises:
+        ComponentError: If it does.
+    """
+    for label in labels:
+        spellings = {label, canonical(label), *(word for word, name in SPELLINGS.items() if name == canonical(label))}
+        for name in sorted(spellings):
+            words = r"[\s_-]+".join(map(re.escape, re.split(r"[\s_-]+", name.strip())))
+            edge = r"\b" if name.isascii() else ""  # not every script sets words apart
+            if re.search(f"{edge}{words}{edge}", text, re.IGNORECASE):
+                raise ComponentError(
+                    f"the prompt {text!r} names the label {label!r} ({name}): an editor told the expression paints the "
+                    "answer into the face. Word it without any of the recipe's labels"
+                )
+
+
+def face_crop(batch: "ImageBatch", faces: "Faces", face: int, margin: float, size: int) -> "Tensor":
+    """One face as an upright square, uint8 RGB ``[3, size, size]``.
+
+    It is the squared box with ``margin`` (in units of its side) on every side, turned by the roll where that is known;
+    beyond the picture its edge is repeated. A picture that is a crop already gets no margin.
+    """
+    import torch
+
+    from ferkit.alignment import align_faces
+    from ferkit.recipe_model import Align
+
+    alone = faces.select(torch.tensor([face]))
+    view = align_faces(batch.images, alone, Align(method="box", margin=margin, size=size))[0]
+    return view.mul(255).round().to(torch.uint8)
+
+
+def face_seed(seed: int, crop: "Tensor") -> int:
+    """A seed in 0..2³¹-1 made of the recipe's seed and the crop's content, so that it does not depend on the batch."""
+    digest = hashlib.sha256(f"{seed}:{list(crop.shape)}:".encode() + crop.numpy().tobytes()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

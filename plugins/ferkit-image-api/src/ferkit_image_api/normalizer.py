@@ -1,0 +1,52 @@
+"""Normalizer ``image-api``."""
+
+import io
+from functools import partial
+from threading import Event
+
+from PIL import Image
+from torch import Tensor
+
+from ferkit import Context, Faces, Frontal, ImageBatch
+from ferkit.editing import check_prompt, face_crop, face_seed
+from ferkit_image_api import ImageApiConfig
+from ferkit_image_api.client import EditClient
+from ferkit_image_api.threads import in_threads
+
+
+class ImageApiNormalizer:
+    """Turns faces with an editor behind a server that speaks ``POST /v1/images/edits``.
+
+    Args:
+        config: Server, prompt and patience.
+        context: Its labels may not occur in the prompt; its seed and a face's content make that face's seed.
+
+    Raises:
+        ComponentError: If the prompt names a label, faces would leave this machine unasked, or the key is missing.
+    """
+
+    def __init__(self, config: ImageApiConfig, context: Context) -> None:
+        texts = [value for value in config.fields.values() if isinstance(value, str)]
+        for text in (config.prompt, config.negative_prompt or "", *texts):
+            check_prompt(text, context.labels)
+        self._config, self._seed = config, context.seed
+        self._client = EditClient(config)
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
+        """Each face as the server turned it, or None where the server does not edit that one.
+
+        Raises:
+            StageError: If the server can't be used.
+        """
+        return in_threads(partial(self._turn, batch, faces), len(faces), self._config.concurrency)
+
+    def _turn(self, batch: ImageBatch, faces: Faces, face: int, stop: Event) -> Frontal | None:
+        crop = face_crop(batch, faces, face, self._config.margin, self._config.size)
+        image = self._client.edit(_png(crop), face_seed(self._seed, crop), stop)
+        return None if image is None else Frontal(image)
+
+
+def _png(image: Tensor) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -28,6 +28,7 @@ from ferkit.errors import (
 GROUP = "ferkit"
 FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
+    ("normalizer", "image-api"): "ferkit-image-api",
     ("encoder", "timm"): "ferkit-timm",
     ("encoder", "open-clip"): "ferkit-open-clip",
     ("encoder", "transformers"): "ferkit-transformers",

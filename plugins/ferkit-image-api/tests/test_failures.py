@@ -48,11 +48,15 @@ def not_gzip(handler):
     handler.answer(200, b"this is no gzip", Content_Encoding="gzip")
 
 
-def picture_of(width, height, cut=None):
+def picture_of(width, height):
     file = io.BytesIO()
     Image.new("1", (width, height)).save(file, "PNG")
-    text = base64.b64encode(file.getvalue()[:cut]).decode()
+    text = base64.b64encode(file.getvalue()).decode()
     return lambda handler: handler.picture(b64_json=text)
+
+
+def cut_picture(handler):
+    handler.picture(b64_json=base64.b64encode(handler.image[: len(handler.image) // 2]).decode())
 
 
 UNAVAILABLE = {
@@ -74,7 +78,7 @@ UNUSABLE = {
     "null": body({"data": [{"b64_json": None, "url": None}]}),
     "broken base64": body({"data": [{"b64_json": "iVBORw0KGgo=="}]}),
     "no picture": body({"data": [{"b64_json": base64.b64encode(b"no picture").decode()}]}),
-    "cut picture": picture_of(64, 64, cut=60),
+    "cut picture": cut_picture,
     "tiny picture": picture_of(64, 3),
     "huge picture": picture_of(8192, 8192),
     "no address": body({"data": [{"url": "http://[::1"}]}),
@@ -306,8 +310,7 @@ def test_ctrl_c_stops_at_once(server, build):
     left = [thread for thread in threading.enumerate() if thread.name == "image-api"]
     assert left
     assert all(thread.daemon for thread in left)  # or the interpreter would wait for them
-    sent = len(server.posts)
     release.set()
     for thread in left:
         thread.join(10)
-    assert len(server.posts) == sent
+    assert len(server.posts) <= 2  # what the two threads had begun

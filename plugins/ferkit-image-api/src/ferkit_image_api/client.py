@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from threading import Event, Lock
 from typing import Any, TypeVar
@@ -111,10 +112,9 @@ class EditClient:
         """
         jitter = random.Random(seed)
         try:
-            found = self._persist(lambda: self._ask(png, seed), jitter, stop)
-            if isinstance(found, str):
-                address = found
-                found = self._persist(lambda: self._fetch(address), jitter, stop)
+            found = self._persist(partial(self._ask, png, seed), jitter, stop)
+            if isinstance(found, httpx.URL):
+                found = self._persist(partial(self._fetch, found), jitter, stop)
         except _TryError as failure:
             reason = self._without_key(str(failure))
             if failure.again:
@@ -144,7 +144,7 @@ class EditClient:
                 log.info("try %d: %s", tries, self._without_key(str(failure)))
             stop.wait(min(wait, self._config.max_wait))
 
-    def _ask(self, png: bytes, seed: int) -> Tensor | str:
+    def _ask(self, png: bytes, seed: int) -> Tensor | httpx.URL:
         """Send a face; the picture, or where it lies."""
         with self._lock:
             if self._requests == self._config.max_requests:
@@ -154,7 +154,8 @@ class EditClient:
             self._requests += 1
         files = {"image": ("face.png", png, "image/png")}
         body = self._send("POST", self._url, data=self._form(seed), files=files)
-        return self._usable(self._url, picture_or_address, body)
+        found = self._usable(self._url, picture_or_address, body)
+        return self._allowed(found) if isinstance(found, str) else found
 
     def _form(self, seed: int) -> dict[str, str]:
         """The fields that are configured, and no others: some servers refuse what they do not know."""
@@ -168,17 +169,21 @@ class EditClient:
         }
         return form | more
 
-    def _fetch(self, address: str) -> Tensor:
-        """The picture that lies at an address the server gave."""
+    def _allowed(self, address: str) -> httpx.URL:
+        """The address that the server gave, if a picture may be fetched from there."""
         try:
             url = self._url.join(address)
         except httpx.InvalidURL:
-            raise _TryError(f"{shown(self._url)} gave no address of a picture", again=True, ends=False) from None
+            raise _TryError(f"{shown(self._url)} sent no address of a picture", again=True, ends=False) from None
         if not may_fetch(url, self._url, self._config.allow_remote):
             raise _TryError(
                 f"{shown(self._url)} says that the picture lies at {origin(url)}, from where none is fetched: ask for the "
                 "picture itself with fields: {response_format: b64_json}, or set allow_remote: true"
             )
+        return url
+
+    def _fetch(self, url: httpx.URL) -> Tensor:
+        """The picture that lies there."""
         return self._usable(url, picture, self._send("GET", url))
 
     def _usable(self, url: httpx.URL, read: Callable[[bytes], T], body: bytes) -> T:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import signal
 import socket
 import threading
@@ -17,6 +18,13 @@ from ferkit import Faces, ImageBatch, StageError
 from ferkit.testing import FACE_BOX, face_picture
 
 FACES = ImageBatch((face_picture(),), ("portrait",)), Faces.of([0] * 8, [FACE_BOX] * 8)
+
+
+def edited(content):
+    """The picture, as the content of another file."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(file, "PNG")
+    return file.getvalue()
 
 
 def faces(n):
@@ -37,11 +45,14 @@ def truncated(handler):
 
 
 def trickle(handler):
-    handler.answer(200, b"{", length=100)
+    """A good answer, of which each part comes in time and the whole does not."""
+    text = base64.b64encode(edited(handler.image)).decode()
+    content = json.dumps({"data": [{"b64_json": text}]}).encode()
+    handler.answer(200, b" ", length=51 + len(content))
     for _ in range(50):
         time.sleep(0.01)
         handler.wfile.write(b" ")
-        handler.wfile.flush()
+    handler.wfile.write(content)
 
 
 def not_gzip(handler):
@@ -215,15 +226,18 @@ def test_a_try_that_takes_too_long_is_tried_again(server, build, slow):
         build(timeout=0.2, retries=1)(*faces(1))
 
 
-def test_an_endless_answer_is_cut_off(server, build):
+def test_an_endless_answer_is_cut_off(server, build, caplog, monkeypatch):
     def endless(handler):
         handler.answer(200, b"", length=2**40)
         while True:
             handler.wfile.write(b" " * 2**20)
 
     server.behaviours = [endless]
+    caplog.set_level("INFO")
+    monkeypatch.setattr("ferkit_image_api.client.LARGEST_ANSWER", 2**20)
     assert build()(*faces(1))[0] is not None
     assert len(server.posts) == 2
+    assert "sent more than 1 MiB" in caplog.text
 
 
 def gap(server):

@@ -258,17 +258,16 @@ def test_retry_after_is_honoured_and_capped(server, build):
         assert gap(server) < 10
 
 
-def test_waits_double_with_jitter_that_the_seed_decides(server, build):
+def test_waits_double_up_to_a_limit(server, build):
     def waits(**options):
         server.requests.clear()
         server.behaviours = [status(503)] * 3
-        build(backoff=0.04, **options)(*faces(1))
-        times = [post.time for post in server.posts]
-        return [later - earlier for earlier, later in pairwise(times)]
+        build(**options)(*faces(1))
+        return [later - earlier for earlier, later in pairwise(post.time for post in server.posts)]
 
-    for wait, least in zip(waits(), (0.02, 0.04, 0.08), strict=True):
-        assert least <= wait
-    assert sum(waits(max_wait=0.005)) < 0.14  # of at least 0.14 without the cap
+    for wait, least in zip(waits(backoff=0.04), (0.02, 0.04, 0.08), strict=True):
+        assert wait >= least
+    assert sum(waits(backoff=4, max_wait=0.005)) < 14  # the least without the limit
 
 
 def test_no_more_is_asked_than_max_requests(server, build):
@@ -286,7 +285,7 @@ def test_after_a_fatal_answer_nothing_more_is_sent(server, build):
     with pytest.raises(StageError):
         build(concurrency=2)(*faces(8))
     time.sleep(0.05)
-    assert len(server.posts) <= 3
+    assert len(server.posts) <= 2  # one a thread
 
 
 def test_a_picture_that_can_not_be_fetched_costs_no_second_edit(server, build):
@@ -320,7 +319,7 @@ def test_ctrl_c_stops_at_once(server, build):
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         build(backoff=15, concurrency=2)(*faces(8))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 7  # less than the shortest wait
     left = [thread for thread in threading.enumerate() if thread.name == "image-api"]
     assert left
     assert all(thread.daemon for thread in left)  # or the interpreter would wait for them

@@ -28,6 +28,7 @@ def in_threads(work: Callable[[int, Event], T], count: int, threads: int) -> lis
                 done.put((index, work(index, stop)))
             except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
                 done.put(error)
+                stop.set()
 
     for index in range(count):
         todo.put(index)

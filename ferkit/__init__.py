@@ -20,11 +20,14 @@ _HOMES = {
     "Config": "ferkit.components",
     "Weights": "ferkit.components",
     "LocalPath": "ferkit.components",
+    "OPERATIONAL": "ferkit.components",
     "Context": "ferkit.interfaces",
     "WeightsStore": "ferkit.weights",
     "Detector": "ferkit.interfaces",
     "PoseEstimator": "ferkit.interfaces",
     "Normalizer": "ferkit.interfaces",
+    "Sampler": "ferkit.interfaces",
+    "Versioned": "ferkit.interfaces",
     "Encoder": "ferkit.interfaces",
     "TextEncoder": "ferkit.interfaces",
     "Trainable": "ferkit.interfaces",
@@ -55,6 +58,7 @@ _HOMES = {
 __all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
+    from ferkit.components import OPERATIONAL as OPERATIONAL
     from ferkit.components import Component as Component
     from ferkit.components import Config as Config
     from ferkit.components import LocalPath as LocalPath
@@ -106,10 +110,16 @@ if TYPE_CHECKING:
         Sample as Sample,
     )
     from ferkit.interfaces import (
+        Sampler as Sampler,
+    )
+    from ferkit.interfaces import (
         TextEncoder as TextEncoder,
     )
     from ferkit.interfaces import (
         Trainable as Trainable,
+    )
+    from ferkit.interfaces import (
+        Versioned as Versioned,
     )
     from ferkit.pipelines import Pipeline as Pipeline
     from ferkit.pipelines import pipeline as pipeline

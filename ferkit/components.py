@@ -32,6 +32,10 @@ _PATH = "ferkit-path"
 LocalPath = Annotated[str, _PATH]
 """Type of a config field that names another file or folder; resolved like :data:`Weights`."""
 
+OPERATIONAL = "ferkit-operational"
+"""Mark of a config field that does not change what the component gives, such as a timeout:
+``timeout: Annotated[float, OPERATIONAL] = 60``. What is cached stays valid when it changes."""
+
 
 class Config(BaseModel):
     """Base of component configurations: unknown keys are errors, values can't be changed later."""
@@ -59,6 +63,11 @@ def path_fields(model: type[BaseModel]) -> list[str]:
 def weight_fields(model: type[BaseModel]) -> list[str]:
     """Names of the fields that hold :data:`Weights`."""
     return _marked(model, _WEIGHTS)
+
+
+def operational_fields(model: type[BaseModel]) -> list[str]:
+    """Names of the fields marked :data:`OPERATIONAL`."""
+    return _marked(model, OPERATIONAL)
 
 
 def weight_references(config: BaseModel) -> list[str]:

@@ -55,7 +55,7 @@ def face_crop(batch: "ImageBatch", faces: "Faces", face: int, margin: float, siz
     return view.mul(255).round().to(torch.uint8)
 
 
-def face_seed(seed: int, crop: "Tensor") -> int:
-    """A seed in 0..2³¹-1 made of the recipe's seed and the crop's content, so that it does not depend on the batch."""
-    digest = hashlib.sha256(f"{seed}:{list(crop.shape)}:".encode() + crop.numpy().tobytes()).digest()
+def face_seed(seed: int, crop: "Tensor", sample: int = 0) -> int:
+    """A seed in 0..2³¹-1 made of the recipe's seed, the draw and the crop's content, whatever the batch."""
+    digest = hashlib.sha256(f"{seed}:{sample}:{list(crop.shape)}:".encode() + crop.numpy().tobytes()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

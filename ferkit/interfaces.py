@@ -60,6 +60,23 @@ class Normalizer(Protocol):
 
 
 @runtime_checkable
+class Sampler(Protocol):
+    """A normalizer that can try again: sample 0 is what calling it gives, every other is another draw."""
+
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Sequence[Frontal | None]: ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A component whose results also depend on something its configuration does not say: libraries, files, work-arounds.
+
+    ``version`` tells it in a few words or digests; what is cached under another version is not used.
+    """
+
+    version: str
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Encodes views ``[M, 3, S, S]``, float32 RGB 0..1; it owns its resizing, mean and std.
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from ferkit import Component, Config, hookimpl
+from ferkit import OPERATIONAL, Component, Config, hookimpl
 from ferkit.editing import FRONTAL_PROMPT
 
 ROUTE = "/images/edits"
@@ -46,23 +46,31 @@ class ImageApiConfig(Config):
     fields: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="more form fields, sent as they are: {num_inference_steps: 4}"
     )
-    key_env: str | None = Field(
+    key_env: Annotated[str | None, OPERATIONAL] = Field(
         default=None, description="name of the environment variable that holds the key; null: none is sent"
     )
-    allow_remote: bool = Field(default=False, description="whether faces may be sent to another machine")
-    timeout: float = Field(default=300.0, gt=0, le=86400, description="seconds that one try may take")
-    concurrency: int = Field(default=4, ge=1, le=64, description="faces that are sent at a time")
-    retries: int = Field(default=5, ge=0, le=100, description="further tries after one that failed")
-    backoff: float = Field(
+    allow_remote: Annotated[bool, OPERATIONAL] = Field(
+        default=False, description="whether faces may be sent to another machine"
+    )
+    timeout: Annotated[float, OPERATIONAL] = Field(
+        default=300.0, gt=0, le=86400, description="seconds that one try may take"
+    )
+    concurrency: Annotated[int, OPERATIONAL] = Field(
+        default=4, ge=1, le=64, description="faces that are sent at a time"
+    )
+    retries: Annotated[int, OPERATIONAL] = Field(
+        default=5, ge=0, le=100, description="further tries after one that failed"
+    )
+    backoff: Annotated[float, OPERATIONAL] = Field(
         default=1.0,
         ge=0,
         le=3600,
         description="seconds before the second try; doubled for each further one, with jitter",
     )
-    max_wait: float = Field(
+    max_wait: Annotated[float, OPERATIONAL] = Field(
         default=60.0, ge=0, le=86400, description="most seconds between two tries, whatever the server asks for"
     )
-    max_requests: int | None = Field(
+    max_requests: Annotated[int | None, OPERATIONAL] = Field(
         default=None, ge=1, description="most edits that are asked for, further tries included; the next is an error"
     )
 

@@ -38,11 +38,16 @@ class ImageApiNormalizer:
         Raises:
             StageError: If the server can't be used.
         """
-        return in_threads(partial(self._turn, batch, faces), len(faces), self._config.concurrency)
+        return self.sampled(batch, faces, 0)
 
-    def _turn(self, batch: ImageBatch, faces: Faces, face: int, stop: Event) -> Frontal | None:
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Frontal | None]:
+        """Another draw of each face: the server is given another seed, where it is given one."""
+        turn = partial(self._turn, batch, faces, sample)
+        return in_threads(turn, len(faces), self._config.concurrency)
+
+    def _turn(self, batch: ImageBatch, faces: Faces, sample: int, face: int, stop: Event) -> Frontal | None:
         crop = face_crop(batch, faces, face, self._config.margin, self._config.size)
-        image = self._client.edit(_png(crop), face_seed(self._seed, crop), stop)
+        image = self._client.edit(_png(crop), face_seed(self._seed, crop, sample), stop)
         return None if image is None else Frontal(image)
 
 

@@ -124,7 +124,8 @@ def _trained(
     cached = learner.frozen and training.cache_features
     if cached and training.augment.mixup:
         raise FerkitError(
-            "training.augment.mixup blends pixels, and cached features have none: set it to 0, or cache_features to false"
+            "training.augment.mixup blends pixels, and features of frozen encoders are cached without them: let an encoder "
+            f"learn, training.learn: {{{next(iter(recipe.encoders))}: 1}}; or set cache_features to false, or mixup to 0"
         )
     if recipe.normalizer and recipe.normalization.keep == "both" and training.augment.mixup:
         raise FerkitError(

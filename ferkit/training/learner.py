@@ -20,6 +20,7 @@ from ferkit.training.source import Batch
 from ferkit.types import EncoderFeatures, FaceViews, Features
 
 MOST = 100  # of what cosines are multiplied by
+MOST_NAMES = 20  # of layers in an error
 
 
 class Learner(nn.Module):
@@ -234,13 +235,19 @@ def _adapt(module: nn.Module, options: Lora, name: str, apart: list[nn.Parameter
         raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
     spared = set(apart)
     layers = {key: layer for key, layer in module.named_modules() if spared.isdisjoint(layer.parameters())}
+    fitting = [key for key, layer in layers.items() if isinstance(layer, nn.Linear | nn.Conv2d)]
     if options.targets:
         chosen = [key for key in layers if f".{key}".endswith(tuple(f".{target}" for target in options.targets))]
     else:  # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
-        chosen = [key for key, layer in layers.items() if isinstance(layer, nn.Linear) and "out_proj" not in key]
+        chosen = [key for key in fitting if isinstance(layers[key], nn.Linear) and "out_proj" not in key]
     if not chosen:
         wanted = f"named {', '.join(options.targets)}" if options.targets else "that is linear"
-        raise FerkitError(f"training.learn.{name}.lora: there is no layer {wanted}: choose other targets, or stages")
+        endings = sorted({match[0] for key in fitting if (match := re.search(r"[^.]+(\.\d+)*$", key))})
+        there = f"{', '.join(endings[:MOST_NAMES])}{' …' if len(endings) > MOST_NAMES else ''}"
+        raise FerkitError(
+            f"training.learn.{name}.lora: there is no layer {wanted}: choose other targets, or stages; names of layers that "
+            f"adapters fit end in {there or 'nothing'}"
+        )
     exactly = "|".join(re.escape(key) for key in chosen)  # a list would be of endings
     config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=exactly)
     try:

@@ -1,22 +1,30 @@
-"""What was computed before, as safetensors files in one folder, each named by the digest of all that decides it."""
+"""What was computed before, as files in rooms of one folder, each named by the digest of all that decides it.
+
+Tensors are safetensors files. Pictures are PNG files that hold their metadata as JSON in a text chunk: one file, so that an
+entry is there whole or not at all, whoever writes it at the same time.
+"""
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ferkit.errors import FerkitError
 from ferkit.writers import replacing
 
-Entry = tuple[dict[str, Tensor], dict[str, str]]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+Entry = tuple["dict[str, Tensor]", dict[str, str]]
 """Tensors and metadata."""
+Picture = tuple["Tensor | None", dict[str, Any]]
+"""A picture, uint8 RGB ``[3, h, w]``, or None where there is none to keep; and what is known of it, plain data."""
+_CHUNK = "ferkit"
 
 
 def cache_folder() -> Path:
@@ -34,7 +42,7 @@ def digest(data: Any) -> str:
 
 
 class Cache:
-    """Tensors by room and key.
+    """Tensors and pictures by room and key.
 
     Args:
         folder: Where it lies; by default :func:`cache_folder`.
@@ -67,38 +75,146 @@ class Cache:
         Raises:
             FerkitError: If it is there and can't be read, as where a permission lacks or too many files are open.
         """
-        path = self._path(room, key)
-        try:
-            path.open("rb").close()  # says what is wrong; safe_open calls it a missing file whatever it is
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-        except FileNotFoundError:
-            return None
-        except SafetensorError:
-            with suppress(OSError):
-                path.unlink()
-            return None
-        except OSError as error:
-            raise FerkitError(
-                f"{path} can't be read ({error.strerror}): mend that, or name another folder in FERKIT_CACHE"
-            ) from error
+        return _sound(self._path(room, key, ".safetensors"), read_tensors)
 
-    def save(self, room: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    def save(self, room: str, key: str, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> None:
         """Write an entry whole or not at all.
 
         Raises:
             FerkitError: If the disk is full or forbidden.
         """
-        path = self._path(room, key)
+        from safetensors.torch import save_file
+
         content = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        with self._writing(room, key, ".safetensors") as temporary:
+            save_file(content, temporary, dict(metadata))
+
+    def load_picture(self, room: str, key: str) -> Picture | None:
+        """A picture and what is known of it; None where there is none, or it is damaged, which removes it.
+
+        Raises:
+            FerkitError: If it is there and can't be read.
+        """
+        found = _sound(self._path(room, key, ".png"), read_picture)
+        return found or _sound(self._path(room, key, ".json"), read_note)
+
+    def save_picture(self, room: str, key: str, picture: "Tensor | None", metadata: Mapping[str, Any]) -> None:
+        """Write a picture (uint8 ``[3, h, w]``) without loss, or the metadata alone where there is none.
+
+        Raises:
+            FerkitError: If the disk is full or forbidden.
+        """
+        text = json.dumps(metadata)
+        if picture is None:
+            with self._writing(room, key, ".json") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            return
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_itxt(_CHUNK, text)
+        image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+        with self._writing(room, key, ".png") as temporary:
+            image.save(temporary, "PNG", pnginfo=info, compress_level=1)
+
+    @contextmanager
+    def _writing(self, room: str, key: str, suffix: str) -> Iterator[Path]:
+        """A file to write, which becomes the entry if all goes well: processes may write the same one."""
+        from safetensors import SafetensorError
+
+        path = self._path(room, key, suffix)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:  # processes may write the same entry
-                save_file(content, temporary, dict(metadata))
+            with replacing(path) as temporary:
+                yield temporary
         except (OSError, SafetensorError) as error:
             raise FerkitError(
                 f"the cache {self.folder} can't be written ({error}): make room, or name another folder in FERKIT_CACHE"
             ) from error
 
-    def _path(self, room: str, key: str) -> Path:
-        return self.folder / room / key[:2] / f"{key}.safetensors"
+    def _path(self, room: str, key: str, suffix: str) -> Path:
+        return self.folder / room / key[:2] / f"{key}{suffix}"
+
+
+class DamagedError(Exception):
+    """An entry that is not what was written."""
+
+
+def read_tensors(path: Path) -> Entry:
+    """Tensors, mapped from disk, and metadata of a file.
+
+    Raises:
+        DamagedError: If its header does not fit its size. Single flipped bits in tensors go unnoticed: they have no checksum.
+        OSError: If it can't be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path.open("rb").close()  # says what is wrong; safe_open calls it a missing file whatever it is
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedError(str(error)) from error
+
+
+def read_picture(path: Path) -> Picture:
+    """Picture and metadata of a PNG file.
+
+    Raises:
+        DamagedError: If it was cut short, or a bit of it is flipped: PNG has checksums.
+        OSError: If it can't be read.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            metadata = json.loads(image.info[_CHUNK])
+            pixels = torch.from_numpy(np.array(image))
+        return pixels.permute(2, 0, 1).contiguous(), metadata
+    except Exception as error:  # whatever Pillow makes of damaged bytes: OSError, SyntaxError, ValueError, struct.error
+        raise DamagedError(f"{type(error).__name__}: {error}") from error
+
+
+def read_note(path: Path) -> Picture:
+    """Metadata without a picture.
+
+    Raises:
+        DamagedError: If it is no JSON object.
+        OSError: If it can't be read.
+    """
+    content = path.read_bytes()
+    try:
+        metadata = json.loads(content)
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
+    if not isinstance(metadata, dict):
+        raise DamagedError(f"{type(metadata).__name__}, no mapping")
+    return None, metadata
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    ".safetensors": read_tensors,
+    ".png": read_picture,
+    ".json": read_note,
+}
+"""What reads an entry, by the suffix of its file."""
+
+
+def _sound(path: Path, read: Callable[[Path], T]) -> T | None:
+    """What ``read`` makes of a file; None where there is none, or it is damaged, which removes it."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except DamagedError:
+        with suppress(OSError):
+            path.unlink()
+        return None
+    except OSError as error:
+        raise FerkitError(
+            f"{path} can't be read ({error.strerror}): mend that, or name another folder in FERKIT_CACHE"
+        ) from error

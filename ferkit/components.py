@@ -13,15 +13,18 @@ KINDS: tuple[str, ...] = get_args(Kind)
 WORDS = frozenset({"landmarks:5", "landmarks:68", "landmarks:mesh", "pose", "tokens", "logits", "text"})
 
 FRAMEWORK_KEYS = {
-    "normalizer": ("above_yaw", "above_pitch", "keep"),
+    "normalizer": ("above_yaw", "above_pitch", "no_pose", "keep", "accept", "samples", "cache"),
     "encoders": ("learnt",),
     "data": ("split", "validation", "drop_labels"),
 }
 """By a recipe's key: options beside ``use`` that belong to the framework."""
+JUDGES, JUDGE_KEYS = ("identity", "expression"), ("min_cosine",)
+"""Encoders inside ``normalizer.accept``, and the framework's keys beside their ``use``."""
 SURVIVING = {key: names for key, names in FRAMEWORK_KEYS.items() if key != "encoders"}
 """Those that stay when the component changes; what an encoder learnt goes with it."""
 _KEYS = {"encoder": "encoders", "dataset": "data"}
 RESERVED = {kind: frozenset({"use", *FRAMEWORK_KEYS.get(_KEYS.get(kind, kind), ())}) for kind in KINDS}
+RESERVED["encoder"] |= set(JUDGE_KEYS)
 
 _WEIGHTS = "ferkit-weights"
 Weights = Annotated[str, _WEIGHTS]
@@ -111,6 +114,8 @@ class Component:
         uses: Words it takes where earlier components provide them.
         provides: Words it adds for later ones; a function of the config where that decides.
         weights: The weights a config leads to, where they are not simply those of its :data:`Weights` fields.
+        cheap: Of a normalizer: computed about as fast as read from a disk. What it gives is not cached, unless a recipe
+            says ``cache: true``.
     """
 
     kind: Kind
@@ -125,6 +130,7 @@ class Component:
     uses: frozenset[str] = frozenset()
     provides: frozenset[str] | Callable[[Any], Iterable[str]] = frozenset()
     weights: Callable[[Any], Iterable[str]] = weight_references
+    cheap: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

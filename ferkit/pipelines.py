@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ferkit.cache import Cache
 from ferkit.errors import FerkitError, ImageError, NoFaceError
 from ferkit.images import decode, source_name
 from ferkit.interfaces import Context
@@ -85,7 +86,7 @@ class Pipeline:
     def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
         self.recipe, self.device = recipe, device
         context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
-        self._preparation = Preparation(recipe, context)
+        self._preparation = Preparation(recipe, context, Cache())
         self._recognizer = Recognizer(recipe, context)
         self.provenance = provenance(recipe, weights, device)
 

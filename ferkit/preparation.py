@@ -1,13 +1,20 @@
 """From pictures to views: the detector, pose estimator, alignment and normalizer of a recipe, built once."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
+import ferkit
+from ferkit.acceptance import Acceptance
+from ferkit.cache import Cache, digest
+from ferkit.components import operational_fields
+from ferkit.encoding import StagedEncoder
 from ferkit.interfaces import Context
-from ferkit.recipe import Part, Recipe
-from ferkit.stages import build, check_detected, check_posed, check_turned, guarded
+from ferkit.recipe import Recipe
+from ferkit.stages import build, check_detected, check_posed, guarded
+from ferkit.turning import Turner
 from ferkit.types import Faces, FaceViews, ImageBatch
-from ferkit.views import ViewBuilder
+from ferkit.views import Outcome, ViewBuilder
 
 
 class Preparation:
@@ -16,17 +23,33 @@ class Preparation:
     Args:
         recipe: Names the components.
         context: Where they are built.
+        cache: Where what the normalizer gives is kept.
     """
 
-    def __init__(self, recipe: Recipe, context: Context) -> None:
-        def component(part: Part | None, returns: type, check: Callable[..., None]) -> Callable[..., Any] | None:
-            return guarded(part, build(part, context), returns, check) if part else None
+    def __init__(self, recipe: Recipe, context: Context, cache: Cache) -> None:
+        self._detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
+        self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces, check_posed) if recipe.pose else None
+        turner, part = None, recipe.normalizer
+        if part:
+            turner = Turner(part, build(part, context), context, recipe.normalization, cache)
+        align = recipe.framework.align
+        self._views = ViewBuilder(align, recipe.normalization, turner, self._acceptance(recipe, context))
 
-        detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
-        self._detector = detector
-        self._pose = component(recipe.pose, Faces, check_posed)
-        turn = component(recipe.normalizer, Sequence, check_turned)
-        self._views = ViewBuilder(recipe.framework.align, turn, recipe.normalization, detector)
+    def _acceptance(self, recipe: Recipe, context: Context) -> Acceptance:
+        accept, pose = recipe.normalization.accept, recipe.pose
+        judges = {
+            name: StagedEncoder(part, build(part, context), len(recipe.labels)) for name, part in recipe.judges.items()
+        }
+        enough = pose is not None and pose.registered.component.needs <= {"landmarks:5"}
+        return Acceptance(
+            recipe.framework.align,
+            accept,
+            self._detector,
+            self._pose,
+            judges,
+            context.device,
+            searches=accept.judges_pose and not enough,
+        )
 
     def faces(self, batch: ImageBatch) -> Faces:
         """The faces that the detector finds, with pose, in order."""
@@ -40,3 +63,41 @@ class Preparation:
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
         return self._views(batch, faces)
+
+    def outcomes(self, batch: ImageBatch, faces: Faces) -> tuple[Tensor, list[Outcome]]:
+        """The aligned view of each face, float32 ``[N, 3, S, S]``, and what the normalizer made of it."""
+        return self._views.outcomes(batch, faces)
+
+
+def view_digest(recipe: Recipe, context: Context) -> str:
+    """Of everything but the pictures that decides views. It asks for the weights to be there, and builds nothing."""
+    framework = recipe.framework
+    parts = {path: part for path, part in recipe.parts().items() if path.split(".")[0] in _OURS}
+    return digest(
+        {
+            "ferkit": ferkit.__version__,
+            "components": [
+                [
+                    path,
+                    part.registered.qualified,
+                    part.registered.version,
+                    part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config)))),
+                    [context.weights.digest(text) for text in part.weights],
+                ]
+                for path, part in parts.items()
+            ],
+            "align": framework.align.model_dump(mode="json"),
+            "normalization": recipe.normalization.model_dump(mode="json", exclude={"cache"})
+            if recipe.normalizer
+            else None,
+            "seed": framework.seed,
+        }
+    )
+
+
+_OURS = ("detector", "pose", "normalizer")
+
+
+def prepared_parts(recipe: Recipe) -> dict[str, Any]:
+    """The part of a resolved recipe that decides views: plain data."""
+    return {key: value for key, value in recipe.resolved().items() if key in (*_OURS, "align", "seed")}

@@ -12,7 +12,16 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ferkit.components import FRAMEWORK_KEYS, map_texts, path_fields, weight_fields, weight_references
+from ferkit.components import (
+    FRAMEWORK_KEYS,
+    JUDGE_KEYS,
+    JUDGES,
+    map_texts,
+    operational_fields,
+    path_fields,
+    weight_fields,
+    weight_references,
+)
 from ferkit.errors import ComponentError, FerkitError, Problem, RecipeError
 from ferkit.layers import HISTORY, Keys, Layer, extend, from_mapping, is_path, merge, read_recipe_file
 from ferkit.recipe_model import Framework, Normalization, Selection
@@ -59,13 +68,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe. Nothing is built yet, no weights are read."""
+    """A validated recipe. Nothing is built yet, no weights are read.
+
+    Attributes:
+        judges: Encoders inside ``normalizer.accept``, by their names there.
+    """
 
     framework: Framework
     detector: Part
     pose: Part | None
     normalizer: Part | None
     normalization: Normalization
+    judges: dict[str, Part]
     encoders: dict[str, Part]
     head: Part
     layer: Layer
@@ -85,8 +99,9 @@ class Recipe:
     def parts(self) -> dict[str, Part]:
         """Every component by its path in the recipe, in the order an image passes them."""
         single = {"detector": self.detector, "pose": self.pose, "normalizer": self.normalizer}
+        judges = {f"normalizer.accept.{name}": part for name, part in self.judges.items()}
         encoders = {f"encoders.{name}": part for name, part in self.encoders.items()}
-        return {path: part for path, part in {**single, **encoders, "head": self.head}.items() if part}
+        return {path: part for path, part in {**single, **judges, **encoders, "head": self.head}.items() if part}
 
     def resolved(self) -> dict[str, Any]:
         """The whole recipe as plain data with every default filled in; valid as a recipe itself."""
@@ -96,6 +111,8 @@ class Recipe:
             data["pose"] = self.pose.as_dict()
         if self.normalizer:
             data["normalizer"] = {**self.normalizer.as_dict(), **self.normalization.model_dump(mode="json")}
+            for name, part in self.judges.items():
+                data["normalizer"]["accept"][name] |= part.as_dict()
         data["encoders"] = {name: part.as_dict() for name, part in self.encoders.items()}
         data["head"] = self.head.as_dict()
         if self.data:
@@ -104,15 +121,21 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides a result: the resolved recipe, pinned weights by their digest alone."""
+        """SHA-256 of everything that decides a result: the resolved recipe, pinned weights by their digest alone.
+
+        Options that change no result (:data:`ferkit.OPERATIONAL`, ``normalizer.cache``) are not among it.
+        """
         data = self.resolved()
         for key in ("name", "description", "data", "training"):
             data.pop(key, None)
+        data.get("normalizer", {}).pop("cache", None)
         for path, part in self.parts().items():
             options = data
             for key in path.split("."):
                 options = options[key]
             options["use"] = f"{part.registered.component.kind} {part.registered.qualified}"
+            for name in operational_fields(type(part.config)):
+                del options[name]
             for name in [*weight_fields(type(part.config)), *(["learnt"] if part.learnt else [])]:
                 options[name] = map_texts(options[name], lambda text: Reference.parse(text).sha256 or text)
         data["encoders"] = list(data["encoders"].items())  # their order decides the order of features
@@ -175,7 +198,8 @@ class _Validation:
         detector = self._part("detector", ("detector",), data.get("detector"))
         pose = self._part("pose", ("pose",), data.get("pose"))
         normalizer = self._part("normalizer", ("normalizer",), data.get("normalizer"))
-        normalization = self._own(Normalization, "normalizer", data.get("normalizer"))
+        judges, accept = self._judges(data.get("normalizer"))
+        normalization = self._own(Normalization, "normalizer", accept)
         named = data.get("encoders")
         found = {
             name: self._part("encoder", ("encoders", name), options)
@@ -194,7 +218,7 @@ class _Validation:
         if self.problems or not (framework and detector and head and normalization and selection):
             raise RecipeError(self.problems, self.name)
         recipe = Recipe(
-            framework, detector, pose, normalizer, normalization, encoders, head, self.layer, dataset, selection
+            framework, detector, pose, normalizer, normalization, judges, encoders, head, self.layer, dataset, selection
         )
         self._wiring(recipe)
         if self.problems:
@@ -234,7 +258,7 @@ class _Validation:
             self._add((*keys, "use"), str(error))
             return None
         model = registered.component.config
-        framework = ("use", *FRAMEWORK_KEYS.get(keys[0], ()))
+        framework = ("use", *(JUDGE_KEYS if keys[:2] == ("normalizer", "accept") else FRAMEWORK_KEYS.get(keys[0], ())))
         own = {key: value for key, value in options.items() if key not in framework}
         for option in path_fields(model):
             if own.get(option) == "":
@@ -276,6 +300,17 @@ class _Validation:
         given = options if isinstance(options, dict) else {}
         return self._model(model, {name: given[name] for name in FRAMEWORK_KEYS[key] if name in given}, (key,))
 
+    def _judges(self, normalizer: Any) -> tuple[dict[str, Part], Any]:
+        """The encoders inside ``normalizer.accept``, and ``normalizer`` with the framework's keys alone left of them."""
+        accept = normalizer.get("accept") if isinstance(normalizer, dict) else None
+        if not isinstance(accept, dict):
+            return {}, normalizer
+        given = {name: accept[name] for name in JUDGES if isinstance(accept.get(name), dict)}
+        parts = {name: self._part("encoder", ("normalizer", "accept", name), given[name]) for name in given}
+        own = {name: {key: options[key] for key in JUDGE_KEYS if key in options} for name, options in given.items()}
+        judges = {name: part for name, part in parts.items() if part}
+        return judges, {**normalizer, "accept": {**accept, **own}}
+
     def _choices(self, kind: str) -> str:
         names = sorted({item.component.name for item in self.registry.components(kind)})
         return ", ".join(names) or f"no {kind} is installed"
@@ -294,10 +329,17 @@ class _Validation:
                 )
             if path.startswith("encoders."):
                 encoded |= part.provides
-            else:
+            elif part.registered.component.kind != "encoder":
                 available |= part.provides
         if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
+            self._without_pose(recipe.normalization)
+
+    def _without_pose(self, normalization: Normalization) -> None:
+        if normalization.no_pose == "keep":
             self._add(("normalizer",), "faces are turned by their pose: add, say, `pose: {use: landmark-pnp}`")
+        if normalization.accept.judges_pose:
+            message = "what was turned is judged by its pose: add, say, `pose: {use: landmark-pnp}`"
+            self._add(("normalizer", "accept"), message)
 
 
 def _types(model: type[BaseModel], field: str) -> tuple[Any, ...]:

@@ -22,12 +22,44 @@ class Align(Config):
     max_yaw: float = Field(default=40, ge=0, le=180, description="degrees beyond which landmarks are not trusted")
 
 
+class Judge(Config):
+    """The framework's part of an encoder that compares a turned face with the face as it was."""
+
+    min_cosine: float = Field(ge=-1, le=1, description="least cosine of the two views' pooled features")
+
+
+class Accept(Config):
+    """What a turned face must meet, beside that exactly one face is found in it."""
+
+    max_yaw: float | None = Field(default=None, ge=0, le=180, description="most |yaw| that may be left, in degrees")
+    max_pitch: float | None = Field(default=None, ge=0, le=90, description="most |pitch| that may be left, in degrees")
+    identity: Judge | None = Field(default=None, description="an encoder of persons: `use`, its options, `min_cosine`")
+    expression: Judge | None = Field(default=None, description="an encoder of expressions, likewise")
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The encoders' thresholds, by name."""
+        named = {"identity": self.identity, "expression": self.expression}
+        return {name: judge for name, judge in named.items() if judge}
+
+    @property
+    def judges_pose(self) -> bool:
+        """Whether the pose of what was turned must be known."""
+        return self.max_yaw is not None or self.max_pitch is not None
+
+
 class Normalization(Config):
-    """The framework's part of ``normalizer``: which faces are turned, and which views are kept."""
+    """The framework's part of ``normalizer``: which faces are turned, what is accepted, which views are kept."""
 
     above_yaw: float = Field(default=30, ge=0, le=180, description="turn faces whose |yaw| exceeds this, in degrees")
     above_pitch: float | None = Field(default=None, ge=0, le=90, description="and those whose |pitch| exceeds this")
-    keep: Literal["frontal", "both"] = "frontal"
+    no_pose: Literal["keep", "turn"] = Field(default="keep", description="what becomes of faces whose pose is unknown")
+    keep: Literal["frontal", "both"] = Field(default="frontal", description="which views of a turned face are encoded")
+    accept: Accept = Field(
+        default=Accept(), description="what a turned face must meet; else its aligned view stands in"
+    )
+    samples: int = Field(default=1, ge=1, le=64, description="how often each face is turned; the best is taken")
+    cache: bool | None = Field(default=None, description="keep what the normalizer gives; null: unless it is cheap")
 
 
 def _share_or_split(value: Any) -> Any:

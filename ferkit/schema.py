@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ferkit.recipe_model import Framework, Normalization, Selection
+from ferkit.recipe_model import Framework, Judge, Normalization, Selection
 from ferkit.registry import Registered, Registry
 
 Schema = dict[str, Any]
@@ -22,7 +22,9 @@ def recipe_schema(registry: Registry) -> Schema:
     properties: Schema = schema["properties"]
     required: list[str] = schema.pop("required")
     for kind in ("detector", "pose", "normalizer", "encoder", "head", "dataset"):
-        definitions[kind] = _part(kind, registry, definitions)
+        definitions[kind] = _part(kind, registry, definitions, _framework(kind, definitions))
+    judge: Schema = Judge.model_json_schema()["properties"]
+    definitions["Judge"] = _part("encoder", registry, definitions, judge)  # pydantic's has the framework's keys alone
     for kind in ("detector", "pose", "normalizer", "head"):
         properties[kind] = {"$ref": f"#/$defs/{kind}"}
     properties["data"] = {"$ref": "#/$defs/dataset"}
@@ -52,23 +54,24 @@ def recipe_schema(registry: Registry) -> Schema:
     }
 
 
-def _part(kind: str, registry: Registry, definitions: Schema) -> Schema:
-    """Any component of ``kind``; or options without ``use``, on top of an extended recipe; or null."""
+def _part(kind: str, registry: Registry, definitions: Schema, framework: Schema) -> Schema:
+    """Any component of ``kind`` with the ``framework``'s keys; or options without ``use``, on top of another; or null."""
     registered = registry.components(kind)
     names = [item.component.name for item in registered]
     each = []
     for item in registered:
         unique = names.count(item.component.name) == 1
         each.append(
-            _component(item, [item.component.name, item.qualified] if unique else [item.qualified], definitions)
+            _component(
+                item, [item.component.name, item.qualified] if unique else [item.qualified], definitions, framework
+            )
         )
     partial = {"type": "object", "not": {"required": ["use"]}, "description": "options of what `extends` brings"}
     return {"anyOf": [*each, partial, {"type": "null"}]}
 
 
-def _component(item: Registered, spellings: list[str], definitions: Schema) -> Schema:
+def _component(item: Registered, spellings: list[str], definitions: Schema, framework: Schema) -> Schema:
     own = _inlined(item.component.config, definitions, item.qualified)
-    framework = _framework(item.component.kind, definitions)
     use = {"enum": spellings, "description": item.component.summary}
     return {
         **own,

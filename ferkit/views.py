@@ -1,15 +1,44 @@
-"""From faces to views: which faces are turned, what becomes of those that can't be, which views are kept."""
+"""From faces to views: which faces are turned, what stands in for those that can't be, which views are kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from math import isnan
 
 import torch
 from torch import Tensor
 
+from ferkit.acceptance import REASONS, UNKNOWN, Acceptance, Verdict
 from ferkit.alignment import align_faces
-from ferkit.interfaces import Detector, Normalizer
 from ferkit.recipe_model import Align, Normalization
-from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, Frontal, ImageBatch
+from ferkit.turning import Turn, Turner
+from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch, Pose
+
+FAILED = "edit_failed"
+PROGRESS = (FAILED, *REASONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a face in front of a normalizer.
+
+    Attributes:
+        flags: That tell how it came by its views.
+        view: Its frontal view, float32 ``[3, S, S]``, or None.
+        pose: Of what was turned; NaN where unknown, or nothing was. This and the rest are of the draw that was taken, or else
+            came furthest.
+        cosines: By judge, how close that is to the face as it was.
+        sample: Number of the draw, or None.
+        seconds: All draws took, when they were made; None where the face was left alone.
+        cached: Whether all draws were made before.
+    """
+
+    flags: tuple[str, ...]
+    view: Tensor | None = None
+    pose: Pose = UNKNOWN
+    cosines: dict[str, float] = field(default_factory=dict)
+    sample: int | None = None
+    seconds: float | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -18,94 +47,96 @@ class ViewBuilder:
 
     Attributes:
         align: How faces become squares.
-        normalizer: Turns faces, or None.
-        normalization: The gate, and which views are kept.
-        detector: Finds a turned face again, for editors shift and zoom.
+        normalization: The gate in, and which views are kept.
+        turner: Turns faces, or None.
+        acceptance: The gate out.
     """
 
     align: Align
-    normalizer: Normalizer | None
     normalization: Normalization
-    detector: Detector
+    turner: Turner | None
+    acceptance: Acceptance
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """The views of ``faces``, and for each face the flags that tell how it came by them."""
+        aligned, outcomes = self.outcomes(batch, faces)
+        return self._assemble(aligned, outcomes), tuple(outcome.flags for outcome in outcomes)
+
+    def outcomes(self, batch: ImageBatch, faces: Faces) -> tuple[Tensor, list[Outcome]]:
+        """The aligned view of each face, float32 ``[N, 3, S, S]``, and what became of it."""
         aligned = align_faces(batch.images, faces, self.align)
-        if self.normalizer is None:
-            n = len(faces)
-            return FaceViews(aligned, torch.arange(n), (ALIGNED,) * n, torch.zeros(n, dtype=torch.bool)), ((),) * n
-        chosen = beyond_gate(faces, self.normalization)
-        frontal = self._turn(batch, faces, chosen)
-        return self._assemble(aligned, chosen, frontal)
+        if self.turner is None:
+            return aligned, [Outcome(())] * len(faces)
+        outcomes = [Outcome(("not_turned",))] * len(faces)
+        chosen = torch.nonzero(beyond_gate(faces, self.normalization)).flatten()
+        waiting = iter(chosen.tolist())
+        for group in self.turner(batch, faces.select(chosen)):
+            owners = [next(waiting) for _ in group]
+            for face, outcome in zip(owners, self._judge(aligned[owners], group), strict=True):
+                outcomes[face] = outcome
+        return aligned, outcomes
 
-    def _turn(self, batch: ImageBatch, faces: Faces, chosen: Tensor) -> dict[int, Tensor | str]:
-        """Per chosen face its frontal view ``[3, S, S]``, or the flag that says why there is none."""
-        indices = torch.nonzero(chosen).flatten().tolist()
-        assert self.normalizer is not None
-        turned = list(self.normalizer(batch, faces.select(chosen))) if indices else []
-        return dict(zip(indices, self._frontal_views(turned), strict=True))
+    def _judge(self, aligned: Tensor, group: Sequence[Sequence[Turn]]) -> list[Outcome]:
+        """The best draw of each face of a group."""
+        drawn = [(face, turn.frontal) for face, turns in enumerate(group) for turn in turns if turn.frontal is not None]
+        owners = [face for face, _ in drawn]
+        judged = iter(self.acceptance(aligned[owners], [frontal for _, frontal in drawn])) if drawn else iter(())
+        verdicts = [
+            [next(judged) if turn.frontal is not None else Verdict(FAILED) for turn in turns] for turns in group
+        ]
+        return [_best(turns, own) for turns, own in zip(group, verdicts, strict=True)]
 
-    def _frontal_views(self, turned: Sequence[Frontal | None]) -> list[Tensor | str]:
-        """Each turned face found again and aligned, or the flag that says why it could not be."""
-        searched = [result for result in turned if result is not None and result.landmarks is None]
-        # a detector that does not look, but passes on what is given, takes the whole
-        batch = ImageBatch(
-            tuple(result.image for result in searched),
-            ("frontal",) * len(searched),
-            tuple(Faces.of([0], _extent(result)) for result in searched),
-        )
-        found = self.detector(batch) if searched else Faces.none()
-        each = iter([found.select(found.image_index == index) for index in range(len(searched))])
-        views: list[Tensor | str] = []
-        for result in turned:
-            if result is None:
-                views.append("edit_failed")
-                continue
-            known = result.landmarks
-            faces = next(each) if known is None else Faces.of([0], _extent(result), landmarks={"5": known[None]})
-            if len(faces) == 1:
-                alone = replace(faces, image_index=torch.zeros(1, dtype=torch.int64))
-                views.append(align_faces((result.image,), alone, self.align)[0])
-            else:
-                views.append("edit_rejected:several_faces" if len(faces) else "edit_rejected:no_face")
-        return views
-
-    def _assemble(
-        self, aligned: Tensor, chosen: Tensor, frontal: dict[int, Tensor | str]
-    ) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
-        pixels, owner, names, failed, flags = [], [], [], [], []
-        for face, turn in enumerate(chosen.tolist()):
-            result = frontal.get(face)
-            flags.append((result,) if isinstance(result, str) else () if turn else ("not_turned",))
-            if not isinstance(result, Tensor) or self.normalization.keep == "both":
+    def _assemble(self, aligned: Tensor, outcomes: Sequence[Outcome]) -> FaceViews:
+        pixels, owner, names, failed = [], [], [], []
+        for face, outcome in enumerate(outcomes):
+            stands_in = any(flag in PROGRESS for flag in outcome.flags)
+            if outcome.view is None or self.normalization.keep == "both":
                 pixels.append(aligned[face])
                 names.append(ALIGNED)
-                failed.append(isinstance(result, str))
+                failed.append(stands_in)
                 owner.append(face)
-            if isinstance(result, Tensor):
-                pixels.append(result)
+            if outcome.view is not None:
+                pixels.append(outcome.view)
                 names.append(FRONTAL)
                 failed.append(False)
                 owner.append(face)
-        views = FaceViews(
+        return FaceViews(
             torch.stack(pixels) if pixels else aligned,
             torch.tensor(owner, dtype=torch.int64),
             tuple(names),
             torch.tensor(failed, dtype=torch.bool),
         )
-        return views, tuple(flags)
 
 
-def _extent(result: Frontal) -> Tensor:
-    """The whole picture as a box ``[1, 4]``."""
-    height, width = result.image.shape[1:]
-    return torch.tensor([[0.0, 0.0, width, height]])
+def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
+    """Of the accepted draws the one with the least |yaw| left, or else the highest score; of others, who came furthest."""
+
+    def rank(sample: int) -> tuple[float, ...]:
+        verdict, frontal = verdicts[sample], turns[sample].frontal
+        if verdict.flag is not None or frontal is None:
+            return (1, -PROGRESS.index(verdict.flag or FAILED))
+        yaw = abs(verdict.pose.yaw)
+        return (0, isnan(yaw), 0.0 if isnan(yaw) else yaw, -frontal.score)
+
+    best = min(range(len(turns)), key=rank)
+    verdict = verdicts[best]
+    return Outcome(
+        (verdict.flag,) if verdict.flag else (),
+        verdict.view,
+        verdict.pose,
+        verdict.cosines,
+        best,
+        sum(turn.seconds for turn in turns),
+        all(turn.cached for turn in turns),
+    )
 
 
 def beyond_gate(faces: Faces, normalization: Normalization) -> Tensor:
-    """Which faces are turned far enough to be normalized, bool ``[N]``; one without pose is not."""
+    """Which faces are turned far enough to be normalized, bool ``[N]``; of those without pose ``no_pose`` decides."""
     yaw, pitch = faces.pose[:, 0].abs(), faces.pose[:, 1].abs()
     beyond = yaw > normalization.above_yaw
     if normalization.above_pitch is not None:
         beyond = beyond | (pitch > normalization.above_pitch)
+    if normalization.no_pose == "turn":
+        beyond = beyond | torch.isnan(yaw)
     return beyond

@@ -153,6 +153,17 @@ class WeightsStore:
         self.used[str(reference)] = found
         return path
 
+    def digest(self, text: str) -> str:
+        """The hex SHA-256 of the weights that ``text`` names; what was handed out is not read again.
+
+        Raises:
+            WeightsError: If they are not there.
+        """
+        reference = str(Reference.parse(text))
+        if reference not in self.used:
+            self.path(text, pinned=False)
+        return self.used[reference]
+
     def locate(self, reference: Reference) -> Path | None:
         """The local file or folder of ``reference``, or None; what is on a hub is fetched if downloads are allowed."""
         if reference.scheme == "hf":

@@ -24,3 +24,9 @@ def clip_registry(registry):
     """The same, and an encoder with text."""
     registry.register(plugin(CLIP), "ferkit-clip", "1.0")
     return registry
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """A cache that nobody else has: normalizers of tests are asked, whatever was asked before."""
+    monkeypatch.setenv("FERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -26,7 +26,7 @@ def run(registry, monkeypatch):
                     return [returns for _ in range(len(faces))]
 
             monkeypatch.setattr(fakes, "Returns", Returns, raising=False)
-            normalizer["use"] = "returns"
+            normalizer |= {"use": "returns", "cache": False}
         fer = ferkit.pipeline(
             recipe(
                 detector={"use": "boxes", "boxes": BOXES, "needs": 50},

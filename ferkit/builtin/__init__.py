@@ -94,6 +94,7 @@ def ferkit_components() -> Sequence[Component]:
             "ferkit.builtin.normalizers:MirrorFace",
             "control: mirrors a face, its pose but for the sign stays",
             uses=frozenset({"landmarks:5"}),
+            cheap=True,
         ),
         Component(
             "normalizer",
@@ -102,6 +103,7 @@ def ferkit_components() -> Sequence[Component]:
             "ferkit.builtin.normalizers:ResampleFace",
             "control: resamples a face without turning it",
             uses=frozenset({"landmarks:5"}),
+            cheap=True,
         ),
         Component(
             "head",

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-import ferkit
 from ferkit.cache import Cache, Entry, digest
 from ferkit.datasets.shards import Shards
 from ferkit.errors import FerkitError, ImageError
 from ferkit.images import decode
 from ferkit.interfaces import Context, Sample
-from ferkit.preparation import Preparation
+from ferkit.preparation import Preparation, view_digest
 from ferkit.recipe import Recipe
 from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch
 from ferkit.weights import sha256
@@ -106,11 +105,11 @@ def prepare(
         FerkitError: If there is no sample, or a box lies far beyond its picture.
     """
     pieces, keys, errors = [], [], {}
-    decided = view_digest(recipe, context, is_crop)
-    preparation = functools.cache(lambda: Preparation(recipe, context))
+    decided = view_digest(recipe, context)
+    preparation = functools.cache(lambda: Preparation(recipe, context, cache))
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
-        key = digest([decided, [_fingerprint(sample) for sample in chunk]])
+        key = digest([decided, is_crop, [_fingerprint(sample) for sample in chunk]])
         tensors, metadata = cache.get(
             ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors")
         )
@@ -131,30 +130,6 @@ def prepare(
         is_crop=torch.full((len(samples),), is_crop),
     )
     return Prepared(tuple(samples), faces, column("count") > 0, errors, shards, tuple(keys), tuple(range(len(samples))))
-
-
-def view_digest(recipe: Recipe, context: Context, is_crop: bool) -> str:
-    """Of everything but the samples that decides views."""
-    framework = recipe.framework
-    parts = [part for part in (recipe.detector, recipe.pose, recipe.normalizer) if part]
-    return digest(
-        {
-            "ferkit": ferkit.__version__,
-            "components": [
-                [
-                    part.registered.qualified,
-                    part.registered.version,
-                    part.config.model_dump(mode="json"),
-                    [sha256(context.weights.path(text, pinned=False)) for text in part.weights],
-                ]
-                for part in parts
-            ],
-            "align": framework.align.model_dump(mode="json"),
-            "normalization": recipe.normalization.model_dump(mode="json") if recipe.normalizer else None,
-            "seed": framework.seed,
-            "is_crop": is_crop,
-        }
-    )
 
 
 def _fingerprint(sample: Sample) -> list[object]:

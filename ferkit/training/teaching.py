@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from ferkit.cache import Cache, Entry, digest
-from ferkit.datasets.prepared import SHARD, Prepared, prepare, view_digest
+from ferkit.datasets.prepared import SHARD, Prepared, prepare
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
 from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline
+from ferkit.preparation import view_digest
 from ferkit.recipe import Recipe
 from ferkit.training.trainer import Watcher
 
@@ -64,7 +65,7 @@ def _views(
     """The faces as the teacher's recipe prepares them: the student's own, where both prepare alike."""
     cropped = bool(faces.faces.is_crop.any())
     other = replace(context, seed=teacher.recipe.framework.seed, labels=teacher.recipe.labels, training=False)
-    if view_digest(teacher.recipe, other, cropped) == view_digest(recipe, context, cropped):
+    if view_digest(teacher.recipe, other) == view_digest(recipe, context):
         return faces
     advance = watcher.task("faces for the teacher", len(faces))
     return prepare(faces.samples, cropped, teacher.recipe, other, cache, advance)

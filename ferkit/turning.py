@@ -1,0 +1,181 @@
+"""Faces through a normalizer, each asked for once: what it returned is kept, before anybody judges it."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ferkit.cache import Cache, Picture, digest
+from ferkit.components import map_texts, operational_fields, weight_fields
+from ferkit.errors import ComponentError
+from ferkit.interfaces import Context, Normalizer, Sampler, Versioned
+from ferkit.recipe import Part
+from ferkit.recipe_model import Normalization
+from ferkit.stages import check_turned, guarded
+from ferkit.types import Faces, Frontal, ImageBatch
+
+ROOM = "turned"
+FORMAT = 1  # of the entries, and of what ferkit.editing cuts out: another one asks for every face again
+GROUP = 8
+"""How many faces a normalizer gets at once: enough for one that batches, and no more are lost when a run is killed."""
+DECIMALS = 2  # of pixels and degrees in a key: a detector's last bits depend on the batch
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One draw of one face.
+
+    Attributes:
+        frontal: What the normalizer returned, None where it could not.
+        seconds: That took, when it was made.
+        cached: Whether it was made before.
+    """
+
+    frontal: Frontal | None
+    seconds: float
+    cached: bool
+
+
+class Turner:
+    """A normalizer that is asked for nothing twice.
+
+    None is its last word on a face and kept, too: what may go better the next time is an error, and never kept.
+
+    Args:
+        part: The normalizer in the recipe.
+        normalizer: Itself, built.
+        context: It was built in.
+        normalization: How many draws, and whether they are kept.
+        cache: Where.
+
+    Raises:
+        ComponentError: If more than one draw is wanted of a normalizer that has but one.
+    """
+
+    def __init__(
+        self, part: Part, normalizer: Normalizer, context: Context, normalization: Normalization, cache: Cache
+    ) -> None:
+        self._samples = normalization.samples
+        self._call = guarded(part, normalizer, Sequence, check_turned)
+        if isinstance(normalizer, Sampler):
+            self._sampled = guarded(part, normalizer.sampled, Sequence, check_sampled)
+        elif self._samples > 1:
+            raise ComponentError(
+                f"normalizer.samples: {self._samples}: {part.name} turns a face in one way only, so there is nothing to "
+                "choose from: set it to 1, or choose a normalizer that can draw again (ferkit.Sampler)"
+            )
+        keeps = normalization.cache
+        self._cache = cache if (not part.registered.component.cheap if keeps is None else keeps) else None
+        self._decided = fingerprint(part, normalizer, context) if self._cache else {}
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> Iterator[list[list[Turn]]]:
+        """For each of ``faces`` all its draws, lazily, a group at a time; a group is kept before it is passed on."""
+        pictures = _Pictures(batch)
+        for start in range(0, len(faces), GROUP):
+            group = faces.select(torch.arange(start, min(start + GROUP, len(faces))))
+            contents = [pictures.face(group, face) for face in range(len(group))] if self._cache else []
+            draws = [self._draw(batch, group, contents, sample) for sample in range(self._samples)]
+            yield [list(turns) for turns in zip(*draws, strict=True)]
+
+    def _draw(self, batch: ImageBatch, group: Faces, contents: Sequence[Any], sample: int) -> list[Turn]:
+        """One draw of each face of a group."""
+        if self._cache is None:
+            return self._ask(batch, group, sample)
+        keys = [digest([self._decided, content, sample]) for content in contents]
+        known: dict[str, Turn] = {}
+        missing: dict[str, int] = {}
+        for face, key in enumerate(keys):
+            if key in known or key in missing:
+                continue
+            if (found := self._cache.load_picture(ROOM, key)) is not None:
+                known[key] = _turn(found)
+            else:
+                missing[key] = face
+        if missing:
+            asked = self._ask(batch, group.select(torch.tensor(list(missing.values()))), sample)
+            for key, turn in zip(missing, asked, strict=True):
+                self._cache.save_picture(ROOM, key, *_picture(turn))
+                known[key] = turn
+        return [known[key] for key in keys]
+
+    def _ask(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Turn]:
+        started = time.perf_counter()
+        results = self._sampled(batch, faces, sample) if sample else self._call(batch, faces)
+        seconds = (time.perf_counter() - started) / len(faces)
+        return [Turn(result, seconds, cached=False) for result in results]
+
+
+def check_sampled(turned: Sequence[object], batch: ImageBatch, faces: Faces, _sample: int) -> None:
+    """As :func:`ferkit.stages.check_turned`."""
+    check_turned(turned, batch, faces)
+
+
+def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[str, Any]:
+    """What of a normalizer decides its results; neither labels nor options that change no pixel are among it."""
+    options = part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config))))
+    digests = {text: context.weights.digest(text) for text in part.weights}
+    for name in weight_fields(type(part.config)):
+        options[name] = map_texts(options[name], lambda text: digests.get(text, text))  # wherever the file lies
+    return {
+        "format": FORMAT,
+        "normalizer": part.registered.qualified,
+        "distribution": part.registered.version,
+        "version": normalizer.version if isinstance(normalizer, Versioned) else None,
+        "options": options,
+        "weights": sorted(digests.values()),
+        "seed": context.seed,
+        "dtype": str(context.dtype),
+    }
+
+
+class _Pictures:
+    """What of a batch's pictures and faces a normalizer is given; each picture is digested once, if at all."""
+
+    def __init__(self, batch: ImageBatch) -> None:
+        self._batch = batch
+        self._digests: dict[int, str] = {}
+
+    def face(self, faces: Faces, face: int) -> list[object]:
+        """Plain data that tells a face from every other."""
+        points = {scheme: values[face] for scheme, values in sorted(faces.landmarks.items())}
+        return [
+            self._digest(int(faces.image_index[face])),
+            _rounded(faces.boxes[face]),
+            {scheme: _rounded(values) for scheme, values in points.items() if not bool(torch.isnan(values).all())},
+            _rounded(faces.pose[face]),
+            bool(faces.is_crop[face]),
+        ]
+
+    def _digest(self, index: int) -> str:
+        if index not in self._digests:
+            image = self._batch.images[index].contiguous()
+            self._digests[index] = f"{list(image.shape)} {hashlib.sha256(image.numpy().data).hexdigest()}"
+        return self._digests[index]
+
+
+def _rounded(values: Tensor) -> Any:
+    return (values.double().round(decimals=DECIMALS) + 0.0).tolist()  # + 0.0: no -0.0
+
+
+def _picture(turn: Turn) -> Picture:
+    """A draw as it is kept."""
+    note = {"seconds": round(turn.seconds, 3), "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    if turn.frontal is None:
+        return None, {**note, "failed": True}
+    points = turn.frontal.landmarks
+    known = {"landmarks": None if points is None else points.tolist(), "score": turn.frontal.score}
+    return turn.frontal.image.cpu(), {**note, **known}
+
+
+def _turn(found: Picture) -> Turn:
+    """A draw from what was kept of it."""
+    image, note = found
+    if image is None:
+        return Turn(None, note["seconds"], cached=True)
+    points = None if note["landmarks"] is None else torch.tensor(note["landmarks"])
+    return Turn(Frontal(image, points, note["score"]), note["seconds"], cached=True)

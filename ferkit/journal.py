@@ -52,8 +52,8 @@ class Record:
 
     @property
     def faces(self) -> int:
-        """How many faces were scored."""
-        return sum(bool(row.get("label")) for row in self.rows)
+        """How many faces it has; of a row with a label, only where that is known."""
+        return sum(bool(row.get("label", True)) for row in self.rows)
 
     @property
     def failed(self) -> bool:

@@ -1,27 +1,24 @@
 """Pipelines: a recipe's components, built once, and photos passed through them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from os import PathLike
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ferkit.cache import Cache
-from ferkit.errors import FerkitError, ImageError, NoFaceError
-from ferkit.images import decode, source_name
+from ferkit.errors import FerkitError, NoFaceError
+from ferkit.inputs import Color, Input, decode_one_of, decode_single, readable, streamed
 from ferkit.interfaces import Context
+from ferkit.normalizing import Normalized, normalize
 from ferkit.preparation import Preparation
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
 from ferkit.recognizer import Recognizer
 from ferkit.registry import Registry
-from ferkit.types import Faces, FaceViews, Features, ImageBatch, ImageInfo, Predictions
+from ferkit.types import Faces, FaceViews, Features, ImageBatch, Predictions
 from ferkit.weights import WeightsStore
-
-Color = Literal["rgb", "bgr"]
 
 
 def pipeline(
@@ -54,10 +51,15 @@ def pipeline(
         loaded = recipe
     else:
         loaded = load_recipe(recipe, overrides, registry=registry)
-    return Pipeline(loaded, device=_device(device), dtype=dtype, weights=WeightsStore(download))
+    return Pipeline(loaded, device=find_device(device), dtype=dtype, weights=WeightsStore(download))
 
 
-def _device(device: str | torch.device) -> torch.device:
+def find_device(device: str | torch.device) -> torch.device:
+    """A device by its name.
+
+    Raises:
+        FerkitError: If there is none of that name, or torch can't use it.
+    """
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -65,14 +67,6 @@ def _device(device: str | torch.device) -> torch.device:
     if found.type == "cuda" and not torch.cuda.is_available():
         raise FerkitError(f"device {device} was asked for, but this torch finds no CUDA GPU: use device=cpu")
     return found
-
-
-@dataclass(frozen=True)
-class _Input:
-    """One thing given: decoded, or why not."""
-
-    info: ImageInfo
-    image: Tensor | None
 
 
 class Pipeline:
@@ -103,31 +97,27 @@ class Pipeline:
             NoFaceError: If a picture has no face, under ``on_no_face: raise``.
         """
         if isinstance(inputs, list | tuple):
-            return self._predict([_decode(item, index, color) for index, item in enumerate(inputs)])
+            return self._predict([decode_one_of(item, index, color) for index, item in enumerate(inputs)])
         if isinstance(inputs, Iterator):
             raise FerkitError("an iterator of inputs goes to stream(), which yields one result an input")
-        image = decode(inputs, color=color)
-        return self._predict([_Input(_info(inputs, 0, image), image)])
+        return self._predict([decode_single(inputs, color)])
 
     def stream(self, inputs: Iterable[Any], *, batch_size: int = 16, color: Color = "rgb") -> Iterator[Predictions]:
         """One result an input, in order, lazily; no more than ``batch_size`` pictures are held.
 
         An input that can't be read yields a result without faces, whose ``images[0].error`` says why.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-        if isinstance(inputs, str | bytes | PathLike):
-            raise FerkitError("stream takes many inputs: give a list, or call the pipeline with the one")
-        numbered = enumerate(inputs)
-        while chunk := list(islice(numbered, batch_size)):
-            decoded = [_decode(item, index, color) for index, item in chunk]
-            try:
-                together = self._predict(decoded)
-            except FerkitError:  # one by one, so that what comes before the fault is not lost
-                for item in decoded:
-                    yield from split(self._predict([item]))
-            else:
-                yield from split(together)
+        return streamed(inputs, batch_size, color, lambda items: split(self._predict(items)))
+
+    def normalize(self, inputs: Iterable[Any], *, batch_size: int = 16, color: Color = "rgb") -> Iterator[Normalized]:
+        """Faces turned frontal and nothing else: one result an input, in order, lazily.
+
+        An input that can't be read yields a result without faces, whose ``info.error`` says why.
+
+        Raises:
+            FerkitError: If the recipe has no normalizer.
+        """
+        return normalize(self.recipe, self._preparation, inputs, batch_size=batch_size, color=color)
 
     def faces(self, batch: ImageBatch) -> Faces:
         """Faces with pose, in order: the part of a pipeline that looks at whole pictures."""
@@ -151,12 +141,8 @@ class Pipeline:
             return logits.float().softmax(-1).cpu()
 
     @torch.inference_mode()
-    def _predict(self, inputs: Sequence[_Input]) -> Predictions:
-        readable = [item for item in inputs if item.image is not None]
-        batch = ImageBatch(
-            tuple(item.image for item in readable if item.image is not None),
-            tuple(item.info.source for item in readable),
-        )
+    def _predict(self, inputs: Sequence[Input]) -> Predictions:
+        batch = readable(inputs)
         found = self.faces(batch)
         faces, invented = self._where_none(batch, found)
         real = torch.tensor([kind != "nan" for kind in invented], dtype=torch.bool)
@@ -187,7 +173,7 @@ class Pipeline:
 
     def _result(
         self,
-        inputs: Sequence[_Input],
+        inputs: Sequence[Input],
         found: Faces,
         faces: Faces,
         probabilities: Tensor,
@@ -235,15 +221,3 @@ def split(predictions: Predictions) -> Iterator[Predictions]:
             (info,),
             predictions.provenance,
         )
-
-
-def _decode(item: Any, index: int, color: Color) -> _Input:
-    try:
-        image = decode(item, color=color)
-    except ImageError as error:
-        return _Input(ImageInfo(source_name(item, index), error=str(error), error_kind=error.kind), None)
-    return _Input(_info(item, index, image), image)
-
-
-def _info(item: Any, index: int, image: Tensor) -> ImageInfo:
-    return ImageInfo(source_name(item, index), height=image.shape[1], width=image.shape[2])

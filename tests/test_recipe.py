@@ -132,7 +132,11 @@ def test_a_changed_use_drops_the_old_components_options_but_not_the_frameworks(r
         "margin": 0.5,
         "above_yaw": 45,
         "above_pitch": None,
+        "no_pose": "keep",
         "keep": "both",
+        "accept": {"max_yaw": None, "max_pitch": None, "identity": None, "expression": None},
+        "samples": 1,
+        "cache": None,
     }
     same = load_recipe(base, {"normalizer.use": "red", "normalizer.above_yaw": 10}, registry=registry)
     assert same.normalizer.config.fails_on == (0,)

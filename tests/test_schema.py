@@ -5,6 +5,7 @@ import fakes
 
 import ferkit
 from ferkit import Registry, builtin
+from ferkit.components import FRAMEWORK_KEYS
 from ferkit.schema import recipe_schema
 
 COMMITTED = Path(ferkit.__file__).parent / "recipes" / "schema.json"
@@ -40,7 +41,7 @@ def test_every_installed_component_is_a_choice_with_its_options(registry):
         expected = {(r.component.name, f"{r.distribution}:{r.component.name}") for r in registry.components(kind)}
         assert uses(schema, kind) == expected
     (red,) = [part for part in schema["$defs"]["normalizer"]["anyOf"] if part.get("title") == "ferkit-fakes:red"]
-    assert set(red["properties"]) == {"use", "fails_on", "above_yaw", "above_pitch", "keep"}
+    assert set(red["properties"]) == {"use", "fails_on", *FRAMEWORK_KEYS["normalizer"]}
     assert red["additionalProperties"] is False
     assert red["properties"]["above_yaw"]["description"].startswith("turn faces")
 

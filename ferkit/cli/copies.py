@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +39,8 @@ class Copies:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FerkitError(f"--annotate {folder}: the folder can't be made ({error.strerror})") from error
-        names = {source: _name(source) for source in sources}
-        count = Counter(name.casefold() for name in names.values())
-        self._paths = {
-            source: folder / (name if count[name.casefold()] == 1 else _distinct(name, source))
-            for source, name in names.items()
-        }
+        names = distinct({source: _name(source) for source in sources})
+        self._paths = {source: folder / name for source, name in names.items()}
 
     def exists(self, source: str) -> bool:
         """Whether the copy of ``source`` is there."""
@@ -62,14 +58,25 @@ class Copies:
             picture.save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=95)
 
 
+def plain_stem(source: str) -> str:
+    """A source's name without suffix, as every file system takes it."""
+    return "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in Path(source).stem)[:_LONGEST]
+
+
+def distinct(names: Mapping[str, str]) -> dict[str, str]:
+    """Names by source; those that several share, but for case, get part of a digest of their source."""
+    count = Counter(name.casefold() for name in names.values())
+    return {
+        source: name if count[name.casefold()] == 1 else _with_digest(name, source) for source, name in names.items()
+    }
+
+
 def _name(source: str) -> str:
     """A plain name for a copy: PNG for PNG, JPEG for everything else."""
-    path = Path(source)
-    stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in path.stem)
-    return stem[:_LONGEST] + (".png" if path.suffix.lower() == ".png" else ".jpg")
+    return plain_stem(source) + (".png" if Path(source).suffix.lower() == ".png" else ".jpg")
 
 
-def _distinct(name: str, source: str) -> str:
+def _with_digest(name: str, source: str) -> str:
     digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     path = Path(name)
     return f"{path.stem}-{digest}{path.suffix}"

@@ -29,10 +29,10 @@ class Report:
                 kind, message = record.error
                 say(f"{kind}: {shown(message)}")
 
-    def summary(self, count: Counter[str], written: str = "") -> None:
-        """Print one line on what ``count`` (of :func:`tally`) says, and the file it was ``written`` to."""
+    def summary(self, count: Counter[str], written: str = "", details: str = "") -> None:
+        """Print one line on what ``count`` (of :func:`tally`) says, where it was ``written``, and where ``details`` are."""
         if self._errors > ERRORS_SHOWN:
-            say(f"… and {self._errors - ERRORS_SHOWN} errors more" + (f": see {written}.errors.csv" if written else ""))
+            say(f"… and {self._errors - ERRORS_SHOWN} errors more" + (f": see {details}" if details else ""))
         speed = self._read / max(time.monotonic() - self._started, 1e-9)
         empty = f" ({count['no_face']} without a face)" if count["no_face"] else ""
         say(

@@ -173,7 +173,16 @@ def _trained(
     if accelerator.is_main_process:
         head = learner.head.state_dict() if learner.has_head else {}
         check = partial(_read_again, folder, registry, context)
-        metrics = write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used, check)
+        metrics = write_run(
+            folder,
+            recipe,
+            head,
+            changed(learner, trainer.optimizer.state),
+            metrics,
+            card(recipe, metrics),
+            weights.used,
+            check,
+        )
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     metrics = dict(broadcast_object_list([metrics])[0])

@@ -108,7 +108,7 @@ class Trainer:
         self.average = {name: value.clone() for name, value in learner.learnt().items()} if training.ema else None
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
-        self._saved = time.monotonic()
+        self._saved, self._unchecked = time.monotonic(), True
         torch.manual_seed(seed + rank)
 
     def run(self) -> list[dict[str, Any]]:
@@ -166,6 +166,10 @@ class Trainer:
                 raise FerkitError(self._not_finite(batch.index.tolist(), terms))
             accelerator.backward(terms["loss"] / training.accumulate)
         if last:
+            captions = set(filter(None, batch.targets.captions or ()))
+            if self._unchecked and (len(captions) > 1 or not training.objectives.contrastive):
+                self.learner.require_gradients()
+                self._unchecked = False
             self._rate()
             if training.clip:
                 accelerator.clip_grad_norm_(self.module.parameters(), training.clip)

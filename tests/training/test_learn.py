@@ -58,6 +58,7 @@ def test_only_the_last_stages_move_and_frozen_batch_norms_keep_their_statistics(
     run, _ = train(recipe(encoders={"one": resnet}, training={"learn": {"one": 1}, "epochs": 1, "lr": 0.01}))
     every = set(load_file(resnet["weights"]))
     assert moved(run, "one", resnet["weights"]) == {name for name in every if name.startswith("layer4.")}
+    assert load_file(run / "encoder-one.safetensors").keys() == moved(run, "one", resnet["weights"])
 
 
 def test_everything_moves_statistics_too(recipe, train, checkpoints):
@@ -127,6 +128,35 @@ def test_adapters_keep_to_the_towers_that_learn(text, targets, recipe, train, cl
     assert all(name.endswith(tuple(f"{layer}.weight" for layer in layers)) for name in after)
     found = ferkit.pipeline(run)(sorted((faces / "validation").rglob("*.png"))).probabilities
     torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
+
+
+@pytest.mark.parametrize("learn", [1, "lora"])
+def test_what_the_head_never_reads_can_not_learn(learn, recipe, train):
+    """The last stage of nano, and its only linear layer, is its classifier."""
+    made = recipe(encoders={"nano": {"use": "nano"}}, training={"learn": {"nano": learn}, "epochs": 1})
+    with pytest.raises(FerkitError, match=r"encoders\.nano would not learn, .* the head linear reads pooled features;"):
+        train(made)
+
+
+def test_stages_without_a_gradient_are_told_and_not_written(recipe, train):
+    made = recipe(encoders={"nano": {"use": "nano"}}, training={"learn": {"nano": 2}, "epochs": 1})
+    with pytest.warns(UserWarning, match=r"^1 of 2 groups of parameters of encoders\.nano .* get no gradient"):
+        run, _ = train(made)
+    names = set(load_file(run / "encoder-nano.safetensors"))
+    assert names and all(name.startswith("blocks.4.") for name in names)
+
+
+def test_adapters_in_a_text_tower_that_is_not_read_are_told(recipe, train, clip):
+    settings = {"learn": {"clip": {"lora": {"rank": 2}, "text": True}}, "epochs": 1, "lr": 0.05}
+    with pytest.warns(UserWarning, match=r"^1 of 2 groups of parameters of encoders\.clip "):
+        run, _ = train(recipe(encoders={"clip": clip}, training=settings))
+    assert {name.split(".")[0] for name in load_file(run / "encoder-clip.safetensors")} == {"visual"}
+
+
+def test_a_head_that_no_objective_reaches_is_told(recipe, train, clip):
+    settings = {"learn": {"clip": 1}, "objectives": {"cross_entropy": 0, "image_text": 1}, "epochs": 1}
+    with pytest.warns(UserWarning, match="the head linear gets no gradient, and stays as it is"):
+        train(recipe(encoders={"clip": clip}, training=settings))
 
 
 def test_rates_fall_from_stage_to_stage_and_only_matrices_decay(recipe):

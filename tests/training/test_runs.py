@@ -182,7 +182,7 @@ def test_the_same_training_gives_the_same_run(recipe, train):
 
 def test_a_run_that_can_not_be_read_again_keeps_its_checkpoint(recipe, train, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
-        patch.setattr("ferkit.training.train.changed", lambda _: {"vit": {"nothing": torch.zeros(1)}})
+        patch.setattr("ferkit.training.train.changed", lambda *_: {"vit": {"nothing": torch.zeros(1)}})
         with pytest.raises(FerkitError, match=r"can't be read again .*nothing is unknown.*its checkpoint is kept"):
             train(recipe())
     run = tmp_path / "run"

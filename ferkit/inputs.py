@@ -66,7 +66,7 @@ def streamed(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if isinstance(inputs, str | bytes | PathLike):
-        raise FerkitError("many inputs are expected: give a list, or call the pipeline with the one")
+        raise FerkitError("a stream takes many inputs: give a list, or call the pipeline with the one")
     numbered = enumerate(inputs)
     while chunk := list(islice(numbered, batch_size)):
         decoded = [decode_one_of(item, index, color) for index, item in chunk]

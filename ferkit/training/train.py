@@ -170,19 +170,14 @@ def _trained(
         "data": {"learnt_from": learn.summary() | _untaught(soft), "judged_by": judge.summary()},
         "provenance": provenance(recipe, weights, accelerator.device),
     }
+    learnt = changed(learner, trainer.optimizer.state)
+    head = learner.head.state_dict() if learner.has_head else {}
+    del trainer
+    accelerator.free_memory()
+    learner.to("meta")  # what was written is read again: not both at once, and no optimizer beside it
     if accelerator.is_main_process:
-        head = learner.head.state_dict() if learner.has_head else {}
         check = partial(_read_again, folder, registry, context)
-        metrics = write_run(
-            folder,
-            recipe,
-            head,
-            changed(learner, trainer.optimizer.state),
-            metrics,
-            card(recipe, metrics),
-            weights.used,
-            check,
-        )
+        metrics = write_run(folder, recipe, head, learnt, metrics, card(recipe, metrics), weights.used, check)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     metrics = dict(broadcast_object_list([metrics])[0])

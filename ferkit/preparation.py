@@ -1,7 +1,5 @@
 """From pictures to views: the detector, pose estimator, alignment and normalizer of a recipe, built once."""
 
-from typing import Any
-
 from torch import Tensor
 
 import ferkit
@@ -10,11 +8,14 @@ from ferkit.cache import Cache, digest
 from ferkit.components import operational_fields
 from ferkit.encoding import StagedEncoder
 from ferkit.interfaces import Context
-from ferkit.recipe import Recipe
+from ferkit.recipe import Part, Recipe
 from ferkit.stages import build, check_detected, check_posed, guarded
 from ferkit.turning import Turner
 from ferkit.types import Faces, FaceViews, ImageBatch
 from ferkit.views import Outcome, ViewBuilder
+
+PREPARED = ("detector", "pose", "normalizer")
+"""The keys of a recipe whose components are built here."""
 
 
 class Preparation:
@@ -69,10 +70,14 @@ class Preparation:
         return self._views.outcomes(batch, faces)
 
 
+def prepared_parts(recipe: Recipe) -> dict[str, Part]:
+    """The components that decide views, by their paths in the recipe."""
+    return {path: part for path, part in recipe.parts().items() if path.split(".")[0] in PREPARED}
+
+
 def view_digest(recipe: Recipe, context: Context) -> str:
     """Of everything but the pictures that decides views. It asks for the weights to be there, and builds nothing."""
     framework = recipe.framework
-    parts = {path: part for path, part in recipe.parts().items() if path.split(".")[0] in _OURS}
     return digest(
         {
             "ferkit": ferkit.__version__,
@@ -84,7 +89,7 @@ def view_digest(recipe: Recipe, context: Context) -> str:
                     part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config)))),
                     [context.weights.digest(text) for text in part.weights],
                 ]
-                for path, part in parts.items()
+                for path, part in prepared_parts(recipe).items()
             ],
             "align": framework.align.model_dump(mode="json"),
             "normalization": recipe.normalization.model_dump(mode="json", exclude={"cache"})
@@ -93,11 +98,3 @@ def view_digest(recipe: Recipe, context: Context) -> str:
             "seed": framework.seed,
         }
     )
-
-
-_OURS = ("detector", "pose", "normalizer")
-
-
-def prepared_parts(recipe: Recipe) -> dict[str, Any]:
-    """The part of a resolved recipe that decides views: plain data."""
-    return {key: value for key, value in recipe.resolved().items() if key in (*_OURS, "align", "seed")}

@@ -1,23 +1,26 @@
 """Where a result comes from: recipe, software, weights, device."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ferkit
-from ferkit.recipe import Recipe
+from ferkit.recipe import Part, Recipe
 from ferkit.weights import WeightsStore
 
 if TYPE_CHECKING:
     import torch
 
 
-def provenance(recipe: Recipe, weights: WeightsStore, device: "torch.device") -> dict[str, Any]:
-    """Plain data, fit for JSON."""
+def provenance(
+    recipe: Recipe, weights: WeightsStore, device: "torch.device", parts: Mapping[str, Part] | None = None
+) -> dict[str, Any]:
+    """Plain data, fit for JSON; ``parts`` are those that took part, by default all."""
     import platform
 
     import torch
 
-    parts = recipe.parts().values()
-    distributions = {part.registered.distribution: part.registered.version for part in parts}
+    parts = recipe.parts() if parts is None else parts
+    distributions = {part.registered.distribution: part.registered.version for part in parts.values()}
     return {
         "recipe": recipe.name,
         "recipe_digest": recipe.digest,
@@ -29,7 +32,7 @@ def provenance(recipe: Recipe, weights: WeightsStore, device: "torch.device") ->
                 "licence": part.registered.component.licence,
                 "weights_licence": part.registered.component.weights_licence,
             }
-            for path, part in recipe.parts().items()
+            for path, part in parts.items()
         },
         "weights": dict(sorted(weights.used.items())),
         "device": str(device),

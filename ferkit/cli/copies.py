@@ -29,12 +29,7 @@ class Copies:
 
     def __init__(self, folder: Path, arguments: Iterable[str], sources: Sequence[str]) -> None:
         self._folder = folder
-        own = folder.resolve()
-        searched = {Path(argument).resolve() for argument in arguments if Path(argument).is_dir()}
-        if searched & {own, *own.parents} or own in {Path(source).resolve().parent for source in sources}:
-            raise FerkitError(
-                f"--annotate {folder}: pictures are read from there, and copies would mix with them: choose another folder"
-            )
+        apart(folder, "--annotate", arguments, sources)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -56,6 +51,20 @@ class Copies:
         picture = predictions.draw(0)
         with replacing(path) as temporary:
             picture.save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=95)
+
+
+def apart(folder: Path, option: str, arguments: Iterable[str], sources: Iterable[str]) -> None:
+    """Check that ``folder``, named by ``option``, holds no inputs and is not searched for them.
+
+    Raises:
+        FerkitError: If it does, or is.
+    """
+    own = folder.resolve()
+    searched = {Path(argument).resolve() for argument in arguments if Path(argument).is_dir()}
+    if searched & {own, *own.parents} or own in {Path(source).resolve().parent for source in sources}:
+        raise FerkitError(
+            f"{option} {folder}: pictures are read from there, and copies would mix with them: choose another folder"
+        )
 
 
 def plain_stem(source: str) -> str:

@@ -190,10 +190,10 @@ def test_weights_are_not_held_twice_when_a_run_is_read_again(recipe, train, monk
         held.extend(weakref.ref(value) for moments in self.optimizer.state.values() for value in moments.values())
         return rows
 
-    def counted(source, **options):
+    def counted(*source, **options):
         if held:
             alive.append(sum(each() is not None for each in held))
-        return load_recipe(source, **options)
+        return load_recipe(*source, **options)
 
     alive = []
     monkeypatch.setattr(Trainer, "run", recorded)

@@ -198,6 +198,11 @@ class Learner(nn.Module):
         state = self.state_dict()
         return {name: state[name] for name in sorted(moving & state.keys())}
 
+    def release(self) -> None:
+        """Free the memory of all parameters; the learner is of no use afterwards."""
+        self._rates.clear()
+        self.to("meta")
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Every objective on a batch, and their weighted sum ``loss``."""
         logits, features = self.scored(batch)

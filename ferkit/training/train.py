@@ -174,7 +174,7 @@ def _trained(
     head = learner.head.state_dict() if learner.has_head else {}
     del trainer
     accelerator.free_memory()
-    learner.to("meta")  # what was written is read again: not both at once, and no optimizer beside it
+    learner.release()  # what was written is read again: not both at once, and no optimizer beside it
     if accelerator.is_main_process:
         check = partial(_read_again, folder, registry, context)
         metrics = write_run(folder, recipe, head, learnt, metrics, card(recipe, metrics), weights.used, check)

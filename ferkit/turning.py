@@ -1,10 +1,13 @@
 """Faces through a normalizer, each asked for once: what it returned is kept, before anybody judges it."""
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,6 +74,7 @@ class Turner:
             )
         keeps = normalization.cache
         self._cache = cache if (not part.registered.component.cheap if keeps is None else keeps) else None
+        self._readers = ThreadPoolExecutor(min(GROUP, os.cpu_count() or 1))  # decoding is what a hit costs
         self._decided = fingerprint(part, normalizer, context) if self._cache else {}
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> Iterator[list[list[Turn]]]:
@@ -87,15 +91,10 @@ class Turner:
         if self._cache is None:
             return self._ask(batch, group, sample)
         keys = [digest([self._decided, content, sample]) for content in contents]
-        known: dict[str, Turn] = {}
-        missing: dict[str, int] = {}
-        for face, key in enumerate(keys):
-            if key in known or key in missing:
-                continue
-            if (found := self._cache.load_picture(ROOM, key)) is not None:
-                known[key] = _turn(found)
-            else:
-                missing[key] = face
+        first = {key: keys.index(key) for key in keys}  # a face may be there twice
+        found = self._readers.map(partial(self._cache.load_picture, ROOM), first)
+        known = {key: _turn(picture) for key, picture in zip(first, found, strict=True) if picture is not None}
+        missing = {key: face for key, face in first.items() if key not in known}
         if missing:
             asked = self._ask(batch, group.select(torch.tensor(list(missing.values()))), sample)
             for key, turn in zip(missing, asked, strict=True):

@@ -77,4 +77,4 @@ class Sheet:
 def caption(row: Row) -> str:
     """Decision and yaw of a face, before and after where they are known."""
     yaws = [row[name] for name in ("yaw", "yaw_after") if row[name] is not None]
-    return f"{row['decision']} {' → '.join(f'{yaw:+.0f}°' for yaw in yaws)}".strip()
+    return f"{row['decision']} {' to '.join(f'{yaw:+.0f}°' for yaw in yaws)}".strip()

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from typer.cli import get_docs_for_click
 
 from ferkit.cli import app
-from ferkit.recipe_model import Align, Framework, Normalization, Prompts, Selection
+from ferkit.recipe_model import Accept, Align, Framework, Judge, Normalization, Prompts, Selection
 from ferkit.registry import Registered, default_registry
 from ferkit.training.options import Augment, Learn, Lora, Objectives, Training
 
@@ -59,8 +59,17 @@ def components() -> str:
 def recipe_keys() -> str:
     """The framework's keys, but for those of ``training``."""
     learnt = ("encoders.NAME.", "learnt", ("text", "`null`", "safetensors with what training put in place of its own"))
-    parts = {"": Framework, "align.": Align, "normalizer.": Normalization, "prompts.": Prompts, "data.": Selection}
-    return _table([*_rows(parts, without=("align", "prompts", "training")), learnt])
+    parts = {
+        "": Framework,
+        "align.": Align,
+        "normalizer.": Normalization,
+        "normalizer.accept.": Accept,
+        "normalizer.accept.identity.": Judge,
+        "normalizer.accept.expression.": Judge,
+        "prompts.": Prompts,
+        "data.": Selection,
+    }
+    return _table([*_rows(parts, without=("align", "accept", "prompts", "training")), learnt])
 
 
 def training_keys() -> str:

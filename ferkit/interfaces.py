@@ -54,7 +54,10 @@ class PoseEstimator(Protocol):
 
 @runtime_checkable
 class Normalizer(Protocol):
-    """Turns faces frontal: one result a face, None where it could not. Gates, cache and fallback are the framework's."""
+    """Turns faces frontal: one result a face. Gates, cache and fallback are the framework's.
+
+    None is its last word on a face, and kept as that; what may go better the next time is an error.
+    """
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> Sequence[Frontal | None]: ...
 

@@ -21,6 +21,7 @@ FLAGS = (
     "edit_rejected:no_face",
     "edit_rejected:several_faces",
     "edit_rejected:yaw",
+    "edit_rejected:pitch",
     "edit_rejected:identity",
     "edit_rejected:expression",
 )

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 import ferkit
 from ferkit import testing
 from ferkit.cli import app
+from ferkit.cli.normalize import COLUMNS as NORMALIZED
 from ferkit.errors import ImageError
 from ferkit.recipe import load_recipe
-from ferkit.recipe_model import Align, Framework, Normalization, Prompts, Selection
+from ferkit.recipe_model import Accept, Align, Framework, Judge, Normalization, Prompts, Selection
 from ferkit.registry import default_registry
 from ferkit.results import columns
 from ferkit.training.options import Augment, Lora, Objectives, Training
@@ -213,9 +214,10 @@ def test_the_generated_reference_has_every_command_component_and_option(site):
         for option in item.component.config.model_fields:
             assert f"<code>{option}</code>" in text["components"]
     parts = {"align.": Align, "normalizer.": Normalization, "prompts.": Prompts, "data.": Selection}
+    parts |= {"normalizer.accept.": Accept, "normalizer.accept.identity.": Judge}
     parts |= {"training.objectives.": Objectives, "training.augment.": Augment, "training.learn.NAME.lora.": Lora}
     for prefix, model in parts.items():
-        for name in model.model_fields:
+        for name in set(model.model_fields) - {"accept"}:  # its keys have rows of their own
             assert f"<code>{prefix}{name}</code>" in text["recipe"]
     for name in ("on_no_face", "encoders.NAME.learnt", "training.epochs", "training.learn", "training.learn.NAME.text"):
         assert f"<code>{name}</code>" in text["recipe"]
@@ -234,6 +236,7 @@ def test_the_page_of_recipes_shows_every_key():
     assert set(shown["align"]) == set(Align.model_fields)
     assert set(shown["prompts"]) == set(Prompts.model_fields)
     assert set(shown["normalizer"]) >= set(Normalization.model_fields)
+    assert set(shown["normalizer"]["accept"]) == set(Accept.model_fields)
     assert set(shown["data"]) >= set(Selection.model_fields)
     assert set(shown["training"]) == set(Training.model_fields)
     assert set(shown["training"]["objectives"]) == set(Objectives.model_fields)
@@ -242,7 +245,7 @@ def test_the_page_of_recipes_shows_every_key():
 
 def test_every_flag_column_and_kind_of_error_is_explained():
     flags = REFERENCE["flags-and-columns"]
-    for name in (*FLAGS, *columns(["neutral"])):
+    for name in (*FLAGS, *columns(["neutral"]), *NORMALIZED):
         assert f"`{name}`" in flags, f"docs/reference/flags-and-columns.md says nothing of {name}"
     kinds = re.search(r"One of ``([a-z_, ]+)``", ImageError.__doc__)[1].split(", ")
     names = [name for name in ferkit.__all__ if name.endswith("Error")]

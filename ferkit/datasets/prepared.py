@@ -145,7 +145,7 @@ def view_digest(recipe: Recipe, context: Context, is_crop: bool) -> str:
                     part.registered.qualified,
                     part.registered.version,
                     part.config.model_dump(mode="json"),
-                    [sha256(context.weights.path(text, pinned=False)) for text in part.weights],
+                    [sha256(context.weights.checked(reference)) for reference in part.weights],
                 ]
                 for part in parts
             ],

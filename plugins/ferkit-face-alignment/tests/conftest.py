@@ -119,7 +119,7 @@ def folder(tmp_path_factory):
 
 
 def _options(folder, names):
-    sha256 = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    sha256 = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
     return {"weights_dir": str(folder), "sha256": sha256}
 
 

@@ -48,7 +48,7 @@ def test_missing_files_are_named_at_once_with_digest_and_place(tmp_path, monkeyp
         assert text in str(error.value)
     assert "ferkit weights fetch RECIPE" in str(error.value)
     digests = {"blazeface.pth": "a" * 64, "anchors.npy": "b" * 64}
-    config = DetectorConfig(backend="blazeface", weights_dir=str(tmp_path), sha256=digests)
+    config = DetectorConfig(backend="blazeface", weights_dir=str(tmp_path), sha256=tuple(digests.values()))
     with pytest.raises(WeightsError) as error:
         FaceAlignmentDetector(config, context())
     for name, digest in digests.items():
@@ -58,16 +58,14 @@ def test_missing_files_are_named_at_once_with_digest_and_place(tmp_path, monkeyp
 def test_the_weights_command_sees_every_file():
     detector, pose = ferkit_components()
     assert list(pose.weights(PoseConfig())) == [f"{PUBLISHED[FAN].address}#sha256={PUBLISHED[FAN].sha256}"]
-    config = DetectorConfig(
-        backend="blazeface", weights_dir="w", sha256={"blazeface.pth": "a" * 64, "anchors.npy": "b" * 64}
-    )
+    config = DetectorConfig(backend="blazeface", weights_dir="w", sha256=("a" * 64, "b" * 64))
     assert list(detector.weights(config)) == [f"w/blazeface.pth#sha256={'a' * 64}", f"w/anchors.npy#sha256={'b' * 64}"]
 
 
 def test_files_are_recorded_and_part_of_the_version(folder, options_for, context):
     store, options = WeightsStore(), options_for(folder, [SFD])
     built = FaceAlignmentDetector(DetectorConfig(**options), context(store=store))
-    digest = options["sha256"][SFD]
+    digest = options["sha256"][0]
     assert store.used == {f"{folder}/{SFD}#sha256={digest}": digest}
     assert digest in built.version
 
@@ -119,9 +117,9 @@ def test_anchors_may_hold_no_objects(tmp_path, folder, options_for, context):
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        (DetectorConfig, {"backend": "blazeface"}, "give sha256: {blazeface.pth: …, anchors.npy: …}"),
-        (DetectorConfig, {"sha256": {FAN: "0" * 64}}, f"names {FAN}, which is none of the files read: {SFD}"),
-        (DetectorConfig, {"sha256": {SFD: "619a316812"}}, "should match pattern"),
+        (DetectorConfig, {"backend": "blazeface"}, "give sha256: [… of blazeface.pth, … of anchors.npy]"),
+        (DetectorConfig, {"sha256": ["0" * 64] * 2}, f"sha256 has 2 digests: give sha256: [… of {SFD}]"),
+        (DetectorConfig, {"sha256": ["619a316812"]}, "should match pattern"),
         (DetectorConfig, {"backend": "dlib"}, "'sfd', 'blazeface' or 'blazeface-back'"),
         (PoseConfig, {"scale": 0.5}, "greater than or equal to 1"),
     ],

@@ -17,8 +17,8 @@ class WeightsConfig(Config):
     weights_dir: Annotated[LocalPath | None, OPERATIONAL] = Field(
         default=None, description="folder with the weights' files; null: the cache of torch.hub, which downloads go to"
     )
-    sha256: dict[str, Digest] = Field(
-        default_factory=dict, description="digests by file name, in place of the known ones: for weights of your own"
+    sha256: tuple[Digest, ...] = Field(
+        default=(), description="digests of the files, in place of the known ones: for weights of your own"
     )
 
     @property

@@ -1,6 +1,6 @@
 """The weights that the face-alignment package reads: where they are published, and what they must be."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 FAN = "2DFAN4-11f355bf06.pth.tar"
@@ -34,21 +34,19 @@ PUBLISHED = {
 }
 
 
-def references(names: Iterable[str], folder: str | None, digests: Mapping[str, str]) -> Iterator[str]:
+def references(names: Sequence[str], folder: str | None, digests: Sequence[str]) -> Iterator[str]:
     """References for the weights store: in ``folder``, or where they are published; ``digests`` go before the known."""
-    for name in names:
-        place = f"{folder}/{name}" if folder else PUBLISHED[name].address
-        yield f"{place}#sha256={digests.get(name) or PUBLISHED[name].sha256}"
+    for name, digest in zip(names, digests or [PUBLISHED[name].sha256 for name in names], strict=True):
+        yield f"{folder}/{name}#sha256={digest}" if folder else f"{PUBLISHED[name].address}#sha256={digest}"
 
 
-def check_digests(names: Iterable[str], digests: Mapping[str, str]) -> None:
-    """Raise a ValueError unless ``digests`` are of some of ``names``, and every one of these has one."""
-    names = list(names)
-    if strange := sorted(set(digests) - set(names)):
-        raise ValueError(f"sha256 names {strange[0]}, which is none of the files read: {', '.join(names)}")
-    if unknown := [name for name in names if not (name in digests or PUBLISHED[name].sha256)]:
-        wanted = ", ".join(f"{name}: …" for name in unknown)
+def check_digests(names: Sequence[str], digests: Sequence[str]) -> None:
+    """Raise a ValueError unless each of ``names`` has a digest, given or known."""
+    files = ", ".join(f"… of {name}" for name in names)
+    if digests and len(digests) != len(names):
+        raise ValueError(f"sha256 has {len(digests)} digests: give sha256: [{files}]")
+    if not digests and not all(PUBLISHED[name].sha256 for name in names):
         raise ValueError(
-            f"give sha256: {{{wanted}}}: their publisher names no digest, and none is read without. `sha256sum` tells that "
-            "of a copy you trust"
+            f"give sha256: [{files}]: their publisher names no digest, and none is read without. `sha256sum` tells those of "
+            "copies you trust"
         )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from face_alignment.models import FAN
 from face_alignment.utils import CENTER_Y_OFFSET, CROP_RESOLUTION, SCALE_FACTOR, crop, flip
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferkit import Context, Faces, ImageBatch
 from ferkit.head_pose import INNER, pose_from_landmarks
@@ -47,7 +47,7 @@ class FaceAlignmentPose:
         landmarks = faces.landmarks.get("68", torch.full((len(faces), 68, 2), torch.nan))[..., :2].clone()
         pose, score = faces.pose.clone(), faces.pose_score.clone()
         visible = torch.nonzero(_visible(batch, faces)).flatten()
-        for chosen in visible.split(self._config.batch_size):
+        for chosen in torch.split(visible, self._config.batch_size):
             found, peaks = self._landmarks(batch, faces.select(chosen))
             angles, fit = pose_from_landmarks(found, "68")
             landmarks[chosen], pose[chosen] = found, angles.float()
@@ -69,7 +69,7 @@ class FaceAlignmentPose:
     def _heat(self, pixels: Tensor) -> Tensor:
         """Heat maps ``[N, 68, 64, 64]``, float32 on the CPU, of faces ``[N, 3, 256, 256]``."""
         assert pixels.shape[-1] == CROP_RESOLUTION
-        heat = self._network(pixels)[-1]
+        heat: Tensor = self._network(pixels)[-1]
         if self._config.flip:
             heat = (heat + flip(self._network(flip(pixels))[-1], is_label=True)) / 2
         return heat.float().cpu()
@@ -113,9 +113,11 @@ def _peaks(heat: Tensor) -> tuple[Tensor, Tensor]:
     return (place + 0.5 + towards) / (last + 1), highest
 
 
-def _load(path: Path) -> nn.Module:
+def _load(path: Path) -> FAN:
     state = torch.load(path, map_location="cpu", weights_only=True)
     stacked = sum(name.startswith("l") and name.endswith(".weight") for name in state)
     network = FAN(stacked)
     network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    network.requires_grad_(False)
+    network.eval()
+    return network

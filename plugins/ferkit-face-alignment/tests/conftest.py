@@ -147,18 +147,16 @@ def context():
 @pytest.fixture(scope="session")
 def detector(folder):
     @functools.cache  # S3FD takes seconds to build
-    def build(backend="sfd", context=None, **options):
+    def build(backend="sfd", **options):
         options = {**_options(folder, BACKENDS[backend]), **options}
-        return FaceAlignmentDetector(DetectorConfig(backend=backend, **options), context or _context())
+        return FaceAlignmentDetector(DetectorConfig(backend=backend, **options), _context())
 
     return build
 
 
 @pytest.fixture
 def estimator(folder):
-    def build(context=None, **options):
-        return FaceAlignmentPose(
-            PoseConfig(**{**_options(folder, [FAN]), "flip": False, **options}), context or _context()
-        )
+    def build(**options):
+        return FaceAlignmentPose(PoseConfig(**{**_options(folder, [FAN]), "flip": False, **options}), _context())
 
     return build

@@ -129,10 +129,10 @@ def test_options_that_can_not_be_are_refused(config, options, message):
         config(**options)
 
 
-def test_a_device_that_the_library_does_not_know_is_an_error(detector, estimator, context):
-    for build in (detector, estimator):
+def test_a_device_that_the_library_does_not_know_is_an_error(context):
+    for target, config in ((FaceAlignmentDetector, DetectorConfig()), (FaceAlignmentPose, PoseConfig())):
         with pytest.raises(ComponentError, match="can't compute on meta: choose cpu, cuda or mps"):
-            build(context=context(device="meta"))
+            target(config, context(device="meta"))
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_the_weights_commands_list_fetch_and_verify(recipe, tmp_path, folder, mo
     missing = command("list").stdout
     assert all(name in missing for name in (SFD, FAN)) and missing.count("missing") == 2
     assert command("verify").exit_code == 1
-    assert command("fetch").stdout.split() == [str(cache / SFD), str(cache / FAN)]
+    assert command("fetch").stdout.split()[:2] == [str(cache / SFD), str(cache / FAN)]
     verified = command("verify")
-    assert verified.exit_code == 0 and verified.stdout.count(" ok") == 2
+    assert verified.exit_code == 0 and verified.stdout.count(" ok") == 3  # nano's, too
     (cache / FAN).write_bytes(b"altered")
     assert "altered" in command("verify").stdout

@@ -36,7 +36,8 @@ PUBLISHED = {
 
 def references(names: Sequence[str], folder: str | None, digests: Sequence[str]) -> Iterator[str]:
     """References for the weights store: in ``folder``, or where they are published; ``digests`` go before the known."""
-    for name, digest in zip(names, digests or [PUBLISHED[name].sha256 for name in names], strict=True):
+    known = [PUBLISHED[name].sha256 for name in names]
+    for name, digest in zip(names, digests or known, strict=True):
         yield f"{folder}/{name}#sha256={digest}" if folder else f"{PUBLISHED[name].address}#sha256={digest}"
 
 

@@ -47,7 +47,8 @@ class FaceAlignmentPose:
         landmarks = faces.landmarks.get("68", torch.full((len(faces), 68, 2), torch.nan))[..., :2].clone()
         pose, score = faces.pose.clone(), faces.pose_score.clone()
         visible = torch.nonzero(_visible(batch, faces)).flatten()
-        for chosen in torch.split(visible, self._config.batch_size):
+        for start in range(0, len(visible), self._config.batch_size):
+            chosen = visible[start : start + self._config.batch_size]
             found, peaks = self._landmarks(batch, faces.select(chosen))
             angles, fit = pose_from_landmarks(found, "68")
             landmarks[chosen], pose[chosen] = found, angles.float()

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from wild_faces import choose, detections
 
-from ferkit.builtin.generic_head import FIVE
-from ferkit.builtin.landmark_pnp import fit_head
+from ferkit.generic_head import FIVE
+from ferkit.head_pose import fit_head
 
 NEAR_FRONTAL = 10.0  # degrees of yaw and roll from 0, of pitch from its median: people look slightly down into cameras
 MIRROR = [1, 0, 2, 4, 3]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from wild_faces import Mesh, choose, detections, subjects
 
-from ferkit.builtin.landmark_pnp import INNER, fit_head, smile
 from ferkit.geometry import rotation_to_angles, to_five
+from ferkit.head_pose import INNER, fit_head, smile
 
 # iBUG's 68 points on MediaPipe's mesh.
 MESH_OF_68 = [

@@ -87,7 +87,7 @@ def view_digest(recipe: Recipe, context: Context) -> str:
                     part.registered.qualified,
                     part.registered.version,
                     part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config)))),
-                    [context.weights.digest(text) for text in part.weights],
+                    [context.weights.digest(reference) for reference in part.weights],
                 ]
                 for path, part in prepared_parts(recipe).items()
             ],

@@ -56,9 +56,10 @@ class Part:
         return self.registered.component.provided(self.config)
 
     @property
-    def weights(self) -> list[str]:
-        """References to all weights it leads to."""
-        return [*self.registered.component.weights(self.config), *([self.learnt] if self.learnt else [])]
+    def weights(self) -> list[Reference]:
+        """All weights it leads to; those that its configuration names were checked for their format when it was read."""
+        texts = [*self.registered.component.weights(self.config), *([self.learnt] if self.learnt else [])]
+        return [Reference.parse(text, library=True) for text in texts]
 
     def as_dict(self) -> dict[str, Any]:
         """``use`` and every option, defaults included."""

@@ -28,6 +28,8 @@ from ferkit.errors import (
 GROUP = "ferkit"
 FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
+    ("detector", "face-alignment"): "ferkit-face-alignment",
+    ("pose", "face-alignment"): "ferkit-face-alignment",
     ("normalizer", "image-api"): "ferkit-image-api",
     ("encoder", "timm"): "ferkit-timm",
     ("encoder", "open-clip"): "ferkit-open-clip",

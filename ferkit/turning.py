@@ -21,6 +21,7 @@ from ferkit.recipe import Part
 from ferkit.recipe_model import Normalization
 from ferkit.stages import check_turned, guarded
 from ferkit.types import Faces, Frontal, ImageBatch
+from ferkit.weights import Reference
 
 ROOM = "turned"
 FORMAT = 1  # of the entries, and of what ferkit.editing cuts out: another one asks for every face again
@@ -117,9 +118,13 @@ def check_sampled(turned: Sequence[object], batch: ImageBatch, faces: Faces, _sa
 def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[str, Any]:
     """What of a normalizer decides its results; neither labels nor options that change no pixel are among it."""
     options = part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config))))
-    digests = {text: context.weights.digest(text) for text in part.weights}
+    digests = {str(reference): context.weights.digest(reference) for reference in part.weights}
+
+    def content(text: str) -> str:  # wherever the file lies
+        return digests.get(str(Reference.parse(text, library=True)), text)
+
     for name in weight_fields(type(part.config)):
-        options[name] = map_texts(options[name], lambda text: digests.get(text, text))  # wherever the file lies
+        options[name] = map_texts(options[name], content)
     return {
         "format": FORMAT,
         "normalizer": part.registered.qualified,

@@ -1,18 +1,22 @@
 """Where weights are, and that they are the right ones: ``pkg://``, ``hf://`` and paths, pinned by SHA-256.
 
-Only safetensors and ONNX are read. Nothing is downloaded unless asked for.
+Only safetensors and ONNX are read here. Libraries that read files of their own, pickles among them, get those checked
+first: :meth:`WeightsStore.library_files`. Nothing is downloaded unless asked for.
 """
 
 import hashlib
 import json
 import os
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from ferkit.errors import WeightsError
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 FORMATS = (".safetensors", ".onnx")
 FOLDER_FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*-of-*.safetensors")
 """What is fetched and digested of a model's folder in Hugging Face's layout: configurations, tokenizer, weights."""
+Scheme = Literal["pkg", "hf", "path", "https"]
+_SCHEMES: dict[str, Scheme] = {"pkg": "pkg", "hf": "hf", "https": "https"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,20 +36,25 @@ class Reference:
     """A parsed reference to weights: a file, or a model's folder in Hugging Face's layout.
 
     Attributes:
-        scheme: ``pkg``, ``hf`` or ``path``.
+        scheme: ``pkg``, ``hf``, ``path``, or ``https`` for a file that a library fetches itself.
         location: What stands between scheme and digest.
         sha256: Hex digest, or None.
     """
 
-    scheme: Literal["pkg", "hf", "path"]
+    scheme: Scheme
     location: str
     sha256: str | None
 
     @classmethod
-    def parse(cls, text: str) -> "Reference":
+    def parse(cls, text: str, library: bool = False) -> "Reference":
         """Parse ``pkg://package/file#sha256=…``, ``hf://owner/name/file@revision#sha256=…`` or ``path#sha256=…``.
 
         A folder is ``hf://owner/name@revision``, or a path that ends in a slash.
+
+        Args:
+            text: The reference.
+            library: Whether a component names a file that a third-party library reads itself: then it may be of any
+                format, and an address ``https://host/file``, kept where :mod:`torch.hub` keeps what it downloads.
 
         Raises:
             WeightsError: If it is none of these, or is of a format that could run code.
@@ -51,19 +62,17 @@ class Reference:
         location, marker, digest = text.partition("#sha256=")
         if marker and not _DIGEST.fullmatch(digest):
             raise WeightsError(f"{text}: a SHA-256 digest has 64 hexadecimal digits in lower case")
-        scheme: Literal["pkg", "hf", "path"] = "path"
-        if "://" in location:
-            found, location = location.split("://", 1)
-            if found not in ("pkg", "hf"):
-                raise WeightsError(f"{text}: weights are named by pkg://, hf:// or a path, not {found}://")
-            scheme = "pkg" if found == "pkg" else "hf"
-        reference = cls(scheme, location, digest or None)
-        reference._check(text)
+        prefix, has_scheme, rest = location.partition("://")
+        found = _SCHEMES.get(prefix) if has_scheme else "path"
+        if found is None or (found == "https" and not library):
+            raise WeightsError(f"{text}: weights are named by pkg://, hf:// or a path, not {prefix}://")
+        reference = cls(found, rest if has_scheme else location, digest or None)
+        reference._check(text, library)
         return reference
 
-    def _check(self, text: str) -> None:
+    def _check(self, text: str, library: bool) -> None:
         file = self.location.split("@")[0] if self.scheme == "hf" else self.location
-        if not self.is_folder and not file.endswith(FORMATS):
+        if not (library or self.is_folder or file.endswith(FORMATS)):
             raise WeightsError(
                 f"{text}: only {' and '.join(FORMATS)} files are loaded; pickled formats (.bin, .pt, .pth, .ckpt) can run "
                 "code when read. Convert with safetensors.torch.save_file(state_dict, 'model.safetensors')"
@@ -90,6 +99,11 @@ class Reference:
         if self.scheme == "hf":
             return re.fullmatch(r"[^/@]+/[^/@]+@[^@]+", self.location) is not None
         return self.scheme == "path" and self.location.endswith("/")
+
+    @property
+    def file_name(self) -> str:
+        """The last part of its path."""
+        return urlsplit(self.location).path.rpartition("/")[2] if self.scheme == "https" else Path(self.location).name
 
     @cached_property
     def hub(self) -> tuple[str, str, str]:
@@ -139,6 +153,30 @@ class WeightsStore:
         reference = Reference.parse(text)
         if pinned:
             reference.require_pin()
+        return self.checked(reference)
+
+    def library_files(self, texts: Iterable[str]) -> list[Path]:
+        """Local files that a third-party library is about to read, pickles or not, every digest checked.
+
+        Load pickles with ``weights_only=True`` all the same.
+
+        Args:
+            texts: Paths or ``https://`` addresses, each with ``#sha256=…``.
+
+        Raises:
+            WeightsError: If files are missing, naming each with its digest and its place; if one is not pinned, or is not
+                what was pinned.
+        """
+        references = [Reference.parse(text, library=True) for text in texts]
+        for reference in references:
+            if reference.sha256 is None:
+                raise WeightsError(f"{reference} may be a pickle, which is read only if pinned: add #sha256=…")
+        if missing := [reference for reference in references if self.locate(reference) is None]:
+            raise WeightsError(_missing_files(missing))
+        return [self.checked(reference) for reference in references]
+
+    def checked(self, reference: Reference) -> Path:
+        """The local file or folder of ``reference``, as :meth:`path` hands it out."""
         path = self.locate(reference)
         if path is None:
             raise WeightsError(self._missing(reference))
@@ -153,21 +191,22 @@ class WeightsStore:
         self.used[str(reference)] = found
         return path
 
-    def digest(self, text: str) -> str:
-        """The hex SHA-256 of the weights that ``text`` names; what was handed out is not read again.
+    def digest(self, reference: Reference) -> str:
+        """The hex SHA-256 of weights; what was handed out is not read again.
 
         Raises:
             WeightsError: If they are not there.
         """
-        reference = str(Reference.parse(text))
-        if reference not in self.used:
-            self.path(text, pinned=False)
-        return self.used[reference]
+        if str(reference) not in self.used:
+            self.checked(reference)
+        return self.used[str(reference)]
 
     def locate(self, reference: Reference) -> Path | None:
         """The local file or folder of ``reference``, or None; what is on a hub is fetched if downloads are allowed."""
         if reference.scheme == "hf":
             return self._hub_folder(reference) if reference.is_folder else self._hub_file(reference)
+        if reference.scheme == "https":
+            return self._library_file(reference)
         path = _package_file(reference.location) if reference.scheme == "pkg" else Path(reference.location)
         return path if path is not None and (path.is_dir() if reference.is_folder else path.is_file()) else None
 
@@ -220,7 +259,25 @@ class WeightsStore:
         except (OSError, ValueError) as error:
             raise _not_downloaded(reference, error) from error
 
+    def _library_file(self, reference: Reference) -> Path | None:
+        from torch.hub import download_url_to_file
+
+        path = _place(reference)
+        if path.is_file():
+            return path
+        if not self.download:
+            return None
+        address, digest = f"https://{reference.location}", reference.sha256
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(address, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
+        except (OSError, ValueError, RuntimeError) as error:  # of network or disk, of the address, of the digest
+            raise _not_downloaded(reference, error) from error
+        return path
+
     def _missing(self, reference: Reference) -> str:
+        if reference.scheme == "https":
+            return _missing_files([reference])
         if reference.scheme == "hf":
             repository, file, revision = reference.hub
             pin = f"SHA-256 {reference.sha256}" if reference.sha256 else "not pinned"
@@ -236,6 +293,24 @@ class WeightsStore:
             return f"{file} is not in the package {package}: reinstall the distribution that brings it"
         what = "folder" if reference.is_folder else "file"
         return f"there is no {what} {reference.location}: correct the path in the recipe"
+
+
+def _place(reference: Reference) -> Path:
+    """Where a library's file is, or belongs."""
+    if reference.scheme != "https":
+        return Path(reference.location)
+    from torch.hub import get_dir
+
+    return Path(get_dir()) / "checkpoints" / reference.file_name
+
+
+def _missing_files(references: list[Reference]) -> str:
+    lines = "".join(f"\n  {_place(reference)}  (SHA-256 {reference.sha256})" for reference in references)
+    remedy = "copy them there"
+    if addresses := [f"https://{reference.location}" for reference in references if reference.scheme == "https"]:
+        fetch = "unset FERKIT_OFFLINE and run" if offline() else "run"
+        remedy += f" from {' and '.join(addresses)}, or {fetch} `ferkit weights fetch RECIPE`"
+    return f"weights are not on this machine:{lines}\nNothing is downloaded unless asked: {remedy}"
 
 
 def _not_downloaded(reference: Reference, error: Exception) -> WeightsError:

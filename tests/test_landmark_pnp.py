@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ferkit.builtin.generic_head import FIVE, SIXTY_EIGHT
 from ferkit.builtin.landmark_pnp import LandmarkPnP
 from ferkit.components import Config
+from ferkit.generic_head import FIVE, SIXTY_EIGHT
 from ferkit.geometry import angles_to_rotation
 from ferkit.interfaces import Context
 from ferkit.types import Faces, ImageBatch

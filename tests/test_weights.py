@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import urllib.request
 
 import huggingface_hub
 import pytest
@@ -135,3 +136,63 @@ def test_a_folder_is_no_file(tmp_path):
         WeightsStore().load(f"{folder}/")
     with pytest.raises(WeightsError, match=r"only .safetensors and .onnx files are loaded"):
         WeightsStore().path(str(folder))
+
+
+FILE = "net-0123abcd.pth"
+ADDRESS = f"https://example.org/models/{FILE}?raw=true"
+
+
+def pinned(text, content=b"a pickle"):
+    return f"{text}#sha256={hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch):
+    """The folder where torch.hub keeps what libraries download; the network serves a file beside it."""
+    (tmp_path / "served").write_bytes(b"a pickle")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    served = (tmp_path / "served").as_uri()
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: urllib.request.urlopen(served))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_a_librarys_files_are_those_of_torch_hub_and_recorded(checkpoints):
+    checkpoints.mkdir(parents=True)
+    (checkpoints / FILE).write_bytes(b"a pickle")
+    store = WeightsStore()
+    assert store.library_files([pinned(ADDRESS)]) == [checkpoints / FILE]
+    assert store.used == {pinned(ADDRESS): pinned("")[-64:]}
+    (checkpoints / FILE).write_bytes(b"another")
+    with pytest.raises(WeightsError, match="is not the file that was pinned"):
+        store.library_files([pinned(ADDRESS)])
+
+
+def test_a_librarys_files_that_are_missing_are_named_all_at_once(checkpoints, tmp_path, monkeypatch):
+    wanted = [pinned(ADDRESS), pinned(f"{tmp_path}/anchors.npy", b"anchors")]
+    with pytest.raises(WeightsError) as error:
+        WeightsStore().library_files(wanted)
+    for text in (
+        f"{checkpoints / FILE}  (SHA-256 {wanted[0][-64:]})",
+        f"{tmp_path}/anchors.npy  (SHA-256 {wanted[1][-64:]})",
+    ):
+        assert text in str(error.value)
+    assert f"copy them there from {ADDRESS}, or run `ferkit weights fetch RECIPE`" in str(error.value)
+    monkeypatch.setenv("FERKIT_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="unset FERKIT_OFFLINE and run"):
+        WeightsStore(download=True).library_files(wanted)
+
+
+def test_a_librarys_files_are_fetched_where_downloads_are_allowed_and_never_kept_if_wrong(checkpoints):
+    with pytest.raises(WeightsError, match="can't be downloaded: RuntimeError: invalid hash"):
+        WeightsStore(download=True).library_files([pinned(ADDRESS, b"other")])
+    assert list(checkpoints.iterdir()) == []
+    assert WeightsStore(download=True).library_files([pinned(ADDRESS)]) == [checkpoints / FILE]
+
+
+def test_a_librarys_files_must_be_pinned_and_are_no_weights_of_a_recipe(tmp_path):
+    with pytest.raises(WeightsError, match="may be a pickle, which is read only if pinned"):
+        WeightsStore().library_files([ADDRESS])
+    with pytest.raises(WeightsError, match="not https://"):
+        WeightsStore().path(pinned(ADDRESS))
+    with pytest.raises(WeightsError, match=r"only .safetensors and .onnx files are loaded"):
+        WeightsStore().path(pinned(f"{tmp_path}/{FILE}"))

@@ -41,16 +41,15 @@ def check(
 def _weights(path: str, part: "Part") -> tuple[str, str]:
     """Licence and state of the weights of the component at ``path``."""
     from ferkit.components import weight_fields
-    from ferkit.weights import Reference, WeightsStore
+    from ferkit.weights import WeightsStore
 
     component = part.registered.component
-    references = [Reference.parse(text) for text in part.weights]
-    if not references:
+    if not part.weights:
         unset = [f"{path}.{field}" for field in weight_fields(type(part.config))]
         return component.weights_licence or "-", f"not set: {', '.join(unset)}" if unset else "-"
-    missing = [reference for reference in references if WeightsStore().locate(reference) is None]
-    state = f"{len(missing)} of {len(references)} missing" if missing else "present"
-    if any(reference.scheme == "hf" for reference in missing):
+    missing = [reference for reference in part.weights if WeightsStore().locate(reference) is None]
+    state = f"{len(missing)} of {len(part.weights)} missing" if missing else "present"
+    if any(reference.scheme in ("hf", "https") for reference in missing):
         state += ": ferkit weights fetch"
     return component.weights_licence or "not stated", state
 

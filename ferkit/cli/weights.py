@@ -25,13 +25,12 @@ class _File:
 
 def _files(recipe: str, overrides: list[str] | None) -> list[_File]:
     """Every file of weights a recipe leads to, each once."""
-    from ferkit.weights import Reference
-
     files: dict[str, _File] = {}
     for part in load(recipe, overrides).parts().values():
         component = part.registered.component
-        for text in part.weights:
-            files.setdefault(text, _File(text, Reference.parse(text), component.weights_licence or "not stated"))
+        for reference in part.weights:
+            text = str(reference)
+            files.setdefault(text, _File(text, reference, component.weights_licence or "not stated"))
     if not files:
         say(f"{recipe} loads no weights")
     return list(files.values())
@@ -61,7 +60,7 @@ def fetch(recipe: RecipeName, overrides: Overrides = None) -> None:
         raise WeightsError("FERKIT_OFFLINE forbids downloads: unset it, or copy the files into the hub's cache")
     store = WeightsStore(download=True)
     for file in _files(recipe, overrides):
-        typer.echo(store.path(file.text, pinned=False))  # the recipe's own are: it was checked
+        typer.echo(store.checked(file.reference))
 
 
 @app.command()

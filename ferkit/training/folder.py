@@ -14,7 +14,7 @@ from ferkit.layers import HISTORY
 from ferkit.recipe import Recipe
 from ferkit.runs import METRICS
 from ferkit.training import checkpoint
-from ferkit.weights import Reference, sha256
+from ferkit.weights import sha256
 
 if sys.platform != "win32":
     import fcntl
@@ -38,7 +38,7 @@ def training_digest(recipe: Recipe) -> str:
 def read_from(recipe: Recipe) -> set[Path]:
     """The files on this machine that a recipe is made of: its layers and weights."""
     layers = {origin.file for origin in recipe.layer.origins.values() if origin.file}
-    references = [Reference.parse(text) for part in recipe.parts().values() for text in part.weights]
+    references = [reference for part in recipe.parts().values() for reference in part.weights]
     return layers | {Path(reference.location) for reference in references if reference.scheme == "path"}
 
 

@@ -252,7 +252,7 @@ def _encoders_digest(recipe: Recipe) -> str:
     return digest(
         [
             [name, part.registered.qualified, part.registered.version, part.config.model_dump(mode="json")]
-            + [sha256(store.path(text, pinned=False)) for text in part.weights]
+            + [sha256(store.checked(reference)) for reference in part.weights]
             for name, part in recipe.encoders.items()
         ]
         + [list(recipe.labels)]

@@ -1,0 +1,49 @@
+import pytest
+
+from ferkit.testing import NormalizerSuite
+
+
+class Editor(NormalizerSuite):
+    __test__ = False
+    distribution = "ferkit-diffusers"
+    entry_module = "ferkit_diffusers"
+
+    @pytest.fixture(autouse=True)
+    def _checkpoint(self, small):
+        self.small = small
+
+    def options(self):
+        return {**self.small(self.component), "steps": 1, "batch_size": 3}
+
+
+class TestQwenImageEdit(Editor):
+    __test__ = True
+    component = "qwen-image-edit"
+
+
+class TestQwenImageEditPlus(Editor):
+    __test__ = True
+    component = "qwen-image-edit-plus"
+
+
+class TestQwenImage21(Editor):
+    __test__ = True
+    component = "qwen-image-2.1"
+
+
+class TestFluxKontext(Editor):
+    __test__ = True
+    component = "flux-kontext"
+
+
+class TestInstructPix2Pix(Editor):
+    __test__ = True
+    component = "instruct-pix2pix"
+
+
+class TestAnyOther(Editor):
+    __test__ = True
+    component = "diffusers-edit"
+
+    def options(self):
+        return {**self.small("instruct-pix2pix"), "steps": 1}

@@ -16,6 +16,7 @@ from ferkit.training.options import Augment, Learn, Lora, Objectives, Training
 
 FIRST_PARTY = (
     "ferkit",
+    "ferkit-diffusers",
     "ferkit-image-api",
     "ferkit-nano",
     "ferkit-open-clip",

@@ -29,6 +29,12 @@ GROUP = "ferkit"
 FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
     ("normalizer", "image-api"): "ferkit-image-api",
+    ("normalizer", "qwen-image-edit"): "ferkit-diffusers",
+    ("normalizer", "qwen-image-edit-plus"): "ferkit-diffusers",
+    ("normalizer", "qwen-image-2.1"): "ferkit-diffusers",
+    ("normalizer", "flux-kontext"): "ferkit-diffusers",
+    ("normalizer", "instruct-pix2pix"): "ferkit-diffusers",
+    ("normalizer", "diffusers-edit"): "ferkit-diffusers",
     ("encoder", "timm"): "ferkit-timm",
     ("encoder", "open-clip"): "ferkit-open-clip",
     ("encoder", "transformers"): "ferkit-transformers",

@@ -16,7 +16,11 @@ PIPELINE_FILES = (
     "*.txt",
     "*.model",
     "*.jinja",
-    *(f"*/{stem}{part}" for stem in ("model", "diffusion_pytorch_model") for part in (".safetensors", "-*-of-*.safetensors")),
+    *(
+        f"*/{stem}{part}"
+        for stem in ("model", "diffusion_pytorch_model")
+        for part in (".safetensors", "-*-of-*.safetensors")
+    ),
 )
 """What is fetched and digested of a pipeline, which has a folder for each of its parts."""
 PIPELINE_INDEX = "model_index.json"

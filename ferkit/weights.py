@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ferkit.errors import WeightsError
-from ferkit.weight_folders import MODEL_FILES, PIPELINE_FILES, check_whole, fingerprint, folder_files, is_pipeline, lacking
+from ferkit.weight_folders import (
+    MODEL_FILES,
+    PIPELINE_FILES,
+    check_whole,
+    fingerprint,
+    folder_files,
+    is_pipeline,
+    lacking,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from ferkit.testing import NormalizerSuite
+from ferkit.testing import NormalizerSuite, grid
 
 
 class Editor(NormalizerSuite):
@@ -14,6 +15,10 @@ class Editor(NormalizerSuite):
 
     def options(self):
         return {**self.small(self.component), "steps": 1, "batch_size": 3}
+
+    def faces(self):
+        (_, many), *rest = super().faces()[1:]
+        return [(grid(1, 2), many.select(torch.tensor([0, 1]))), *rest[:2]]
 
 
 class TestQwenImageEdit(Editor):

@@ -244,9 +244,7 @@ def flux_kontext():
     config = T5Config(vocab_size=len(tokenizer_2), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2)
     return FluxKontextPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**FLOW),
-        vae=autoencoder_kl(
-            5, use_quant_conv=False, use_post_quant_conv=False, scaling_factor=0.36, shift_factor=0.12
-        ),
+        vae=autoencoder_kl(5, use_quant_conv=False, use_post_quant_conv=False, scaling_factor=0.36, shift_factor=0.12),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         text_encoder_2=T5EncoderModel(config),

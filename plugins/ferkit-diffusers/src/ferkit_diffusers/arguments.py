@@ -39,7 +39,11 @@ def check_call(call: Mapping[str, Any], spec: EditorSpec, pipeline: type) -> Non
     Raises:
         ComponentError: If there is any.
     """
-    elsewhere = {**CALL_ELSEWHERE, spec.image: "it is the face", **dict.fromkeys(spec.size, "set the option `resolution`")}
+    elsewhere = {
+        **CALL_ELSEWHERE,
+        spec.image: "it is the face",
+        **dict.fromkeys(spec.size, "set the option `resolution`"),
+    }
     if spec.guidance:
         elsewhere[spec.guidance] = "set the option `guidance`"
     known = [name for name in named(pipeline.__call__) if not _is_tensor(name)]  # type: ignore[operator]

@@ -119,7 +119,7 @@ def inspected(pipeline: type) -> EditorSpec:
     """
     parameters = inspect.signature(pipeline.__call__).parameters  # type: ignore[operator]
     image = next((name for name in ("image", "images") if name in parameters), None)
-    if image is None or not NEEDED <= parameters.keys():
+    if image is None or not parameters.keys() >= NEEDED:
         raise ValueError(f"its call takes {', '.join(list(parameters)[1:])}, and not `image` with {', '.join(NEEDED)}")
 
     def default(name: str) -> Any:
@@ -136,5 +136,5 @@ def inspected(pipeline: type) -> EditorSpec:
         in_list=image == "images",
         negative="negative_prompt" in parameters,
         negative_default=" " if guidance == "true_cfg_scale" else None,
-        size=SIDES if SIDES.keys() <= parameters.keys() else {},
+        size={name: power for name, power in {**SIDES, "max_area": 2}.items() if name in parameters},
     )

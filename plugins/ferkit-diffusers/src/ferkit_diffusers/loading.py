@@ -42,7 +42,9 @@ def pipeline_class(folder: Path) -> type:
     for part, (library, kind) in pipeline_parts(folder).items():
         module = LIBRARIES.get(library) or getattr(diffusers.pipelines, library, None)
         if not hasattr(module, kind):
-            raise ComponentError(f"{folder}: {part} is a {kind} of {library}, which is not in diffusers or transformers")
+            raise ComponentError(
+                f"{folder}: {part} is a {kind} of {library}, which is not in diffusers or transformers"
+            )
     return found
 
 
@@ -166,11 +168,15 @@ def add_loras(pipeline: Any, loras: Sequence[tuple[Lora, Path]]) -> None:
     for name, (lora, path) in zip(names, loras, strict=True):
         try:
             with quietly():
-                pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name, use_safetensors=True)
+                pipeline.load_lora_weights(
+                    str(path.parent), weight_name=path.name, adapter_name=name, use_safetensors=True
+                )
         except FAULTS as error:
             raise WeightsError(f"the LoRA {lora.file} does not fit {type(pipeline).__name__}: {line(error)}") from error
         if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):  # diffusers would go on
-            raise WeightsError(f"the LoRA {lora.file} changes nothing of {type(pipeline).__name__}: is it another model's?")
+            raise WeightsError(
+                f"the LoRA {lora.file} changes nothing of {type(pipeline).__name__}: is it another model's?"
+            )
     pipeline.set_adapters(names, [lora.scale for lora, _ in loras])
 
 

@@ -68,7 +68,9 @@ class DiffusersNormalizer:
         self._place(context.device)
         self._config, self._seed = config, context.seed
         self._failed = 0
-        weights = [context.weights.used[str(Reference.parse(text))] for text in (place_of_model, *(i.file for i, _ in loras))]
+        weights = [
+            context.weights.used[str(Reference.parse(text))] for text in (place_of_model, *(i.file for i, _ in loras))
+        ]
         libraries = [f"{library.__name__} {library.__version__}" for library in (diffusers, transformers)]
         self.version = ", ".join([*libraries, *weights, *(["mm_token_type_ids told"] if told else [])])
 
@@ -102,9 +104,7 @@ class DiffusersNormalizer:
             if "allocate memory" in str(error) or "out of memory" in str(error):
                 raise StageError(self._out_of_memory(error)) from error
             if len(crops) > 1:
-                return [
-                    face for crop, seed in zip(crops, seeds, strict=True) for face in self._turn([crop], [seed])
-                ]
+                return [face for crop, seed in zip(crops, seeds, strict=True) for face in self._turn([crop], [seed])]
             return [self._given_up(line(error), error)]
         return [self._accepted(picture) for picture in pictures]
 

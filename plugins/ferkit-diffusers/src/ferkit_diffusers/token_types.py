@@ -41,7 +41,7 @@ def tell_token_types(pipeline: Any) -> bool:
 def _passed(pipeline: Any, encoder: nn.Module) -> dict[str, Any]:
     """What the pipeline passes to its encoder for a picture, without the cost of encoding it."""
 
-    def stop(_: nn.Module, args: Any, given: dict[str, Any]) -> None:
+    def stop(_: nn.Module, __: Any, given: dict[str, Any]) -> None:
         raise _Called(given)
 
     handle = encoder.register_forward_pre_hook(stop, with_kwargs=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from ferkit.errors import WeightsError
 
-MODEL_FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*-of-*.safetensors")
+MODEL_FILES: tuple[str, ...] = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*-of-*.safetensors")
 """What is fetched and digested of a model's folder: configurations, tokenizer, weights."""
-PIPELINE_FILES = (
+PIPELINE_FILES: tuple[str, ...] = (
     "*.json",
     "*.txt",
     "*.model",

@@ -117,7 +117,7 @@ def inspected(pipeline: type) -> EditorSpec:
     Raises:
         ValueError: If it is no editor: no prompt, or no argument for a picture that is known.
     """
-    parameters = inspect.signature(pipeline.__call__).parameters  # type: ignore[operator]
+    parameters = inspect.signature(pipeline.__call__).parameters
     image = next((name for name in ("image", "images") if name in parameters), None)
     if image is None or not parameters.keys() >= NEEDED:
         raise ValueError(f"its call takes {', '.join(list(parameters)[1:])}, and not `image` with {', '.join(NEEDED)}")

@@ -11,6 +11,8 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
+from ferkit_diffusers.loading import FAULTS
+
 NAME = "mm_token_type_ids"
 
 
@@ -31,9 +33,9 @@ def tell_token_types(pipeline: Any) -> bool:
     encoder = getattr(pipeline, "text_encoder", None)
     if not isinstance(encoder, nn.Module) or NAME not in inspect.signature(encoder.forward).parameters:
         return False
-    if NAME in _passed(pipeline, encoder):
+    image = getattr(encoder.config, "image_token_id", None)
+    if image is None or NAME in _passed(pipeline, encoder):
         return False
-    image = encoder.config.image_token_id
     encoder.register_forward_pre_hook(lambda _, args, given: (args, _completed(given, image)), with_kwargs=True)
     return True
 
@@ -49,7 +51,7 @@ def _passed(pipeline: Any, encoder: nn.Module) -> dict[str, Any]:
         pipeline.encode_prompt(prompt=" ", image=[Image.new("RGB", (64, 64))])
     except _Called as called:
         return {name: value for name, value in called.given.items() if value is not None}
-    except TypeError:  # another signature: nothing is known
+    except FAULTS:  # it encodes pictures by another way: nothing is known, and each call is looked at
         return {}
     finally:
         handle.remove()

@@ -10,8 +10,8 @@ from ferkit_diffusers import normalizer
 from ferkit_diffusers.options import AnyEditorConfig, EditorConfig
 
 SMALL = {
-    "qwen-image-edit": {"resolution": 128},
-    "qwen-image-edit-plus": {"resolution": 128},
+    "qwen-image-edit": {"resolution": 64},
+    "qwen-image-edit-plus": {"resolution": 64},
     "qwen-image-2.1": {"resolution": 64},
     "flux-kontext": {"resolution": 64, "call": {"_auto_resize": False}},
     "instruct-pix2pix": {"resolution": 64},

@@ -14,7 +14,7 @@ class Editor(NormalizerSuite):
         self.small = small
 
     def options(self):
-        return {**self.small(self.component), "steps": 1, "batch_size": 3}
+        return {**self.small(self.component), "steps": 1, "guidance": 1.0, "batch_size": 3}
 
     def faces(self):
         (_, many), *rest = super().faces()[1:]

@@ -297,7 +297,7 @@ EDITORS = {
 """A function that builds the pipeline, by the editor's name."""
 
 
-def shrink(monkeypatch, side=128):
+def shrink(monkeypatch, side=64):
     """Have Qwen-Image-Edit and -Plus work on ``side`` squared pixels instead of a million."""
     for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
         monkeypatch.setattr(module, "calculate_dimensions", partial(_limited, module.calculate_dimensions, side**2))

@@ -17,6 +17,7 @@ from ferkit.training.options import Augment, Learn, Lora, Objectives, Training
 FIRST_PARTY = (
     "ferkit",
     "ferkit-face-alignment",
+    "ferkit-diffusers",
     "ferkit-image-api",
     "ferkit-nano",
     "ferkit-open-clip",

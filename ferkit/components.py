@@ -26,10 +26,11 @@ _KEYS = {"encoder": "encoders", "dataset": "data"}
 RESERVED = {kind: frozenset({"use", *FRAMEWORK_KEYS.get(_KEYS.get(kind, kind), ())}) for kind in KINDS}
 RESERVED["encoder"] |= set(JUDGE_KEYS)
 
-_WEIGHTS = "ferkit-weights"
-Weights = Annotated[str, _WEIGHTS]
+WEIGHTS = "ferkit-weights"
+Weights = Annotated[str, WEIGHTS]
 """Type of a config field that names weights: ``pkg://package/file``, ``hf://repo/file@revision`` or a path, each with
-``#sha256=…``. Relative paths resolve against the recipe that holds them."""
+``#sha256=…``. Relative paths resolve against the recipe that holds them. A field of models that each hold one reference, and
+no other text, is marked as a whole: ``Annotated[tuple[Lora, ...], WEIGHTS]``."""
 
 _PATH = "ferkit-path"
 LocalPath = Annotated[str, _PATH]
@@ -60,12 +61,12 @@ def _marked(model: type[BaseModel], *marks: str) -> list[str]:
 
 def path_fields(model: type[BaseModel]) -> list[str]:
     """Names of the fields that hold paths: :data:`Weights` and :data:`LocalPath`."""
-    return _marked(model, _WEIGHTS, _PATH)
+    return _marked(model, WEIGHTS, _PATH)
 
 
 def weight_fields(model: type[BaseModel]) -> list[str]:
     """Names of the fields that hold :data:`Weights`."""
-    return _marked(model, _WEIGHTS)
+    return _marked(model, WEIGHTS)
 
 
 def operational_fields(model: type[BaseModel]) -> list[str]:
@@ -81,8 +82,7 @@ def weight_references(config: BaseModel) -> list[str]:
         found.append(text)
         return text
 
-    for name in weight_fields(type(config)):
-        map_texts(getattr(config, name), note)
+    map_texts(config.model_dump(include=set(weight_fields(type(config)))), note)
     return found
 
 

@@ -5,13 +5,11 @@ first: :meth:`WeightsStore.library_files`. Nothing is downloaded unless asked fo
 """
 
 import hashlib
-import json
 import os
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -19,13 +17,20 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from ferkit.errors import WeightsError
+from ferkit.weight_folders import (
+    MODEL_FILES,
+    PIPELINE_FILES,
+    check_whole,
+    fingerprint,
+    folder_files,
+    is_pipeline,
+    lacking,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = (".safetensors", ".onnx")
-FOLDER_FILES = ("*.json", "*.txt", "*.model", "model.safetensors", "model-*-of-*.safetensors")
-"""What is fetched and digested of a model's folder in Hugging Face's layout: configurations, tokenizer, weights."""
 Scheme = Literal["pkg", "hf", "path", "https"]
 _SCHEMES: dict[str, Scheme] = {"pkg": "pkg", "hf": "hf", "https": "https"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -114,9 +119,9 @@ class Reference:
 
 
 def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file's content; of a folder's :data:`FOLDER_FILES`, of the lines ``sha256sum`` prints of them."""
+    """The hex SHA-256 of a file's content; of a folder's model files, that of the lines ``sha256sum`` prints of them."""
     if path.is_dir():
-        lines = [f"{sha256(path / name)}  {name}\n" for name in _folder_files(path)]
+        lines = [f"{sha256(path / name)}  {name}\n" for name in folder_files(path)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -181,8 +186,9 @@ class WeightsStore:
         if path is None:
             raise WeightsError(self._missing(reference))
         if reference.is_folder:
-            _check_whole(path, str(reference))
-        found = sha256(path)
+            check_whole(path, str(reference))
+        # a pipeline's tens of gigabytes are read in full only where there is a digest to check
+        found = fingerprint(path) if is_pipeline(path) and not reference.sha256 else sha256(path)
         if reference.sha256 and found != reference.sha256:
             raise WeightsError(
                 f"{path} is not the file that was pinned: SHA-256 {found}, expected {reference.sha256}. It was altered or "
@@ -245,12 +251,12 @@ class WeightsStore:
         from huggingface_hub import snapshot_download
 
         repository, _, revision = reference.hub
-        files = list(FOLDER_FILES)
+        files = sorted({*MODEL_FILES, *PIPELINE_FILES})
         try:
             cached = Path(snapshot_download(repository, revision=revision, allow_patterns=files, local_files_only=True))
         except (OSError, ValueError):
             cached = None
-        if cached and not _lacking(cached):
+        if cached and not lacking(cached):
             return cached
         if not self.download:
             return None
@@ -316,43 +322,6 @@ def _missing_files(references: list[Reference]) -> str:
 def _not_downloaded(reference: Reference, error: Exception) -> WeightsError:
     cause = " ".join(str(error).split())
     return WeightsError(f"{reference} can't be downloaded: {type(error).__name__}: {cause}")
-
-
-def _folder_files(folder: Path) -> list[str]:
-    """Names of the folder's :data:`FOLDER_FILES`, sorted."""
-    files = [path.name for path in folder.iterdir() if path.is_file()]
-    return sorted(name for name in files if any(fnmatch(name, pattern) for pattern in FOLDER_FILES))
-
-
-def _lacking(folder: Path) -> list[str]:
-    """Names of weight files that are not in a model's folder: ``model.safetensors``, or shards that its index names.
-
-    Raises:
-        WeightsError: If the index can't be read, or names files that are no shards of safetensors.
-    """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        shards = {"model.safetensors"}
-    else:
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            strange = [name for name in shards if not fnmatch(name, FOLDER_FILES[-1]) or "/" in name]
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise WeightsError(f"{index} is no index of safetensors shards: {type(error).__name__}: {error}") from error
-        if strange:
-            raise WeightsError(f"{index} names {strange[0]}, which is none of {FOLDER_FILES[-1]}")
-    return sorted(name for name in shards if not (folder / name).is_file())
-
-
-def _check_whole(folder: Path, reference: str) -> None:
-    lacking = _lacking(folder)
-    if lacking == ["model.safetensors"]:
-        raise WeightsError(
-            f"{reference} has no model.safetensors: pickled formats (.bin, .pt, .ckpt) can run code when read. Choose a "
-            "revision with safetensors, or convert where you trust it: load it with transformers and save_pretrained(…)"
-        )
-    if lacking:
-        raise WeightsError(f"{reference} lacks {', '.join(lacking)}, which its index names: copy or fetch it again")
 
 
 def _package_file(location: str) -> Path | None:

@@ -196,3 +196,81 @@ def test_a_librarys_files_must_be_pinned_and_are_no_weights_of_a_recipe(tmp_path
         WeightsStore().path(pinned(ADDRESS))
     with pytest.raises(WeightsError, match=r"only .safetensors and .onnx files are loaded"):
         WeightsStore().path(pinned(f"{tmp_path}/{FILE}"))
+
+
+def pipeline(folder):
+    """A pipeline's folder: two models, one of them in shards, and a part without weights."""
+    parts = {"vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"]}
+    index = {"_class_name": "P", **parts, "scheduler": ["diffusers", "S"], "safety_checker": [None, None]}
+    fill(folder / "text_encoder", shards=True)
+    for part, config in (("vae", "config.json"), ("scheduler", "scheduler_config.json")):
+        (folder / part).mkdir()
+        (folder / part / config).write_text("{}")
+    save_file({"w": torch.zeros(2**19)}, folder / "vae" / "diffusion_pytorch_model.safetensors")
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "results").mkdir()
+    (folder / "results" / "scores.json").write_text("no part of it")
+    return folder
+
+
+def test_a_pipeline_is_handed_out_and_known_by_samples_of_its_files(tmp_path):
+    folder, store = pipeline(tmp_path / "p"), WeightsStore()
+    assert store.path(f"{folder}/") == folder
+    known = store.used[f"{folder}/"]
+    assert known.startswith("sampled-")
+    (folder / "results" / "scores.json").write_text("others")
+    save_file({"w": torch.zeros(2**19) + 1e-3}, folder / "vae" / "diffusion_pytorch_model.safetensors")
+    store.path(f"{folder}/")
+    assert store.used[f"{folder}/"] != known
+    digest = sha256(folder)
+    store.path(f"{folder}/#sha256={digest}")
+    assert store.used[f"{folder}/#sha256={digest}"] == digest
+    with pytest.raises(WeightsError, match="is not the file that was pinned"):
+        store.path(f"{folder}/#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("vae/diffusion_pytorch_model.safetensors", "has no vae/diffusion_pytorch_model.safetensors: pickled"),
+        (f"text_encoder/{SHARDS[0]}", f"lacks text_encoder/{SHARDS[0]}, which its index names"),
+        ("scheduler/scheduler_config.json", "lacks scheduler, which its index names"),
+    ],
+)
+def test_what_a_pipeline_lacks_is_named(tmp_path, gone, message):
+    folder = pipeline(tmp_path / "p")
+    (folder / gone).unlink()
+    if not list((folder / gone).parent.iterdir()):
+        (folder / gone).parent.rmdir()
+    with pytest.raises(WeightsError, match=message):
+        WeightsStore().path(f"{folder}/")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_pipelines_damaged_index_is_a_clear_error(tmp_path, content):
+    (pipeline(tmp_path / "p") / "model_index.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"model_index.json (can't be read|is no index of a pipeline)"):
+        WeightsStore().path(f"{tmp_path / 'p'}/")
+
+
+def test_what_is_fetched_of_a_pipeline_are_its_parts_in_plain_safetensors(hub, monkeypatch):
+    names = [
+        "model_index.json",
+        "tokenizer/merges.txt",
+        "processor/chat_template.jinja",
+        "vae/diffusion_pytorch_model.safetensors",
+        "transformer/diffusion_pytorch_model-00001-of-00009.safetensors",
+        "text_encoder/model-00001-of-00004.safetensors",
+    ]
+    others = ["flux1-kontext-dev.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors", "unet/model.bin", "a.py"]
+    asked = []
+
+    def snapshot_download(repository, *, allow_patterns, local_files_only=False, **_):
+        if local_files_only:
+            raise OSError("not here")
+        asked.extend(huggingface_hub.utils.filter_repo_objects([*names, *others], allow_patterns=allow_patterns))
+        return str(pipeline(hub))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert WeightsStore(download=True).path("hf://owner/name@main", pinned=False) == hub
+    assert asked == names

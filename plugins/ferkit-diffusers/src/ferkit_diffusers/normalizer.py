@@ -1,0 +1,230 @@
+"""The normalizers: one adapter for every pipeline that edits a picture by an instruction."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch, StageError
+from ferkit.components import map_texts
+from ferkit.editing import check_prompt, face_crop, face_seed
+from ferkit.weights import Reference
+from ferkit_diffusers.arguments import check_call
+from ferkit_diffusers.editors import EDITORS, EditorSpec, inspected
+from ferkit_diffusers.loading import add_loras, line, load_pipeline, pipeline_class, place, set_scheduler
+from ferkit_diffusers.options import EditorConfig, reference, settle
+from ferkit_diffusers.token_types import tell_token_types
+
+HOPELESS = 5
+"""Faces in a row that fail before it is taken to be the editor's fault, not theirs."""
+log = logging.getLogger(__name__)
+
+
+class DiffusersNormalizer:
+    """Turns faces with a pipeline of diffusers.
+
+    Args:
+        config: Names the weights, and how they are loaded and called.
+        context: Its labels may occur in no prompt; its seed and a face's content make the seed of that face's noise.
+
+    Attributes:
+        editor: The pipeline's description in :data:`EDITORS`; None: found in the pipeline's signature.
+        version: Versions of the libraries, digests of weights, and the work-around where it is in use.
+        pipeline: The pipeline of diffusers.
+
+    Raises:
+        ComponentError: If the prompt names a label, or an option does not exist.
+        WeightsError: If weights are missing, altered, or do not fit.
+    """
+
+    editor: ClassVar[str | None] = None
+
+    def __init__(self, config: EditorConfig, context: Context) -> None:
+        self._check_texts(config, context)
+        known = EDITORS[self.editor] if self.editor else None
+        place_of_model = reference(config, known)
+        folder = context.weights.path(place_of_model, pinned=False)
+        kind = pipeline_class(folder)
+        self.spec = spec = known or _inspected(kind, folder)
+        if kind.__name__ != spec.pipeline:
+            fitting = [name for name, other in EDITORS.items() if other.pipeline == kind.__name__]
+            raise ComponentError(
+                f"{folder} is a {kind.__name__}, not a {spec.pipeline}: `use: {(fitting or ['diffusers-edit'])[0]}`"
+            )
+        self._settings = settings = settle(config, spec)
+        check_call(config.call, spec, kind)
+        loras = [(lora, context.weights.path(lora.file)) for lora in config.loras]
+        self.pipeline = load_pipeline(folder, kind, settings.load, context)
+        set_scheduler(self.pipeline, settings.scheduler)
+        add_loras(self.pipeline, loras)
+        told = tell_token_types(self.pipeline)
+        self._place(context.device)
+        self._config, self._seed = config, context.seed
+        self._failed = 0
+        weights = [
+            context.weights.used[str(Reference.parse(text))] for text in (place_of_model, *(i.file for i, _ in loras))
+        ]
+        libraries = [f"{library.__name__} {library.__version__}" for library in (diffusers, transformers)]
+        self.version = ", ".join([*libraries, *weights, *(["mm_token_type_ids told"] if told else [])])
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
+        """Each face as the pipeline turned it, or None where it could not.
+
+        Raises:
+            StageError: If memory does not suffice, or face after face fails.
+        """
+        return self.sampled(batch, faces, 0)
+
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Frontal | None]:
+        """Another draw of each face, from other noise."""
+        size = self._config.batch_size if self.spec.batches else 1
+        turned: list[Frontal | None] = []
+        for start in range(0, len(faces), size):
+            crops = [
+                face_crop(batch, faces, face, self._config.margin, self._settings.resolution)
+                for face in range(start, min(start + size, len(faces)))
+            ]
+            turned += self._turn(crops, [face_seed(self._seed, crop, sample) for crop in crops])
+        return turned
+
+    def _turn(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> list[Frontal | None]:
+        """Edit crops at once; if that fails, one by one, so that no face is lost with another."""
+        try:
+            pictures = self._edit(crops, seeds)
+        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+            raise StageError(self._out_of_memory(error)) from error
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            if "allocate memory" in str(error) or "out of memory" in str(error):
+                raise StageError(self._out_of_memory(error)) from error
+            if len(crops) > 1:
+                return [face for crop, seed in zip(crops, seeds, strict=True) for face in self._turn([crop], [seed])]
+            return [self._given_up(line(error), error)]
+        return [self._accepted(picture) for picture in pictures]
+
+    def _edit(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> np.ndarray:
+        """The pipeline's pictures ``[N, h, w, channels]``, 0..1, of N crops uint8 ``[3, S, S]``."""
+        spec, settings = self.spec, self._settings
+        images: Any = [Image.fromarray(crop.permute(1, 2, 0).numpy()) for crop in crops]
+        prompts: Any = [self._config.prompt] * len(crops)
+        negatives: Any = [settings.negative_prompt] * len(crops)
+        generators: Any = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        if len(crops) == 1:
+            images = images if spec.in_list else images[0]
+            prompts, negatives, generators = prompts[0], negatives[0], generators[0]
+        arguments = {
+            spec.image: images,
+            "prompt": prompts,
+            "num_inference_steps": settings.steps,
+            "generator": generators,
+            "output_type": "np",
+            **{name: settings.resolution**power for name, power in spec.size.items()},
+        }
+        if settings.negative_prompt is not None:
+            arguments["negative_prompt"] = negatives
+        if spec.guidance and settings.guidance is not None:
+            arguments[spec.guidance] = settings.guidance
+        result = self.pipeline(**arguments, **self._config.call)
+        return np.asarray(result.images)
+
+    def _accepted(self, picture: np.ndarray) -> Frontal | None:
+        """A picture ``[h, w, channels]`` as a face, or None where it can be none."""
+        if fault := _fault(picture):
+            return self._given_up(fault)
+        self._failed = 0
+        rgb = picture[..., :3]
+        if self.spec.channels == 4:
+            alpha = picture[..., 3:]
+            rgb = rgb * alpha + (1 - alpha)
+        return Frontal(torch.from_numpy((rgb * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous())
+
+    def _given_up(self, reason: str, error: Exception | None = None) -> None:
+        self._failed += 1
+        if self._failed >= HOPELESS:
+            raise StageError(
+                f"{self.spec.pipeline} failed on {HOPELESS} faces in a row, the last time so: {reason}. Look at `load` and "
+                "`call`, and try it on one picture in diffusers"
+            ) from error
+        log.warning("a face was not turned: %s", reason)
+
+    def _out_of_memory(self, error: BaseException) -> str:
+        return (
+            f"memory does not suffice for {self.spec.pipeline} ({line(error)[:200]}): try `profile: low-memory`, `load: "
+            "{dtype: bfloat16}`, `offload: group`, a smaller `batch_size` or `resolution`, or `load.quantization`"
+        )
+
+    def _place(self, device: torch.device) -> None:
+        if self._settings.load.get("device_map"):
+            return
+        try:
+            place(self.pipeline, device, "none" if device.type == "cpu" else self._settings.offload)
+        except torch.cuda.OutOfMemoryError as error:
+            raise StageError(self._out_of_memory(error)) from error
+
+    @staticmethod
+    def _check_texts(config: EditorConfig, context: Context) -> None:
+        texts = [config.prompt, config.negative_prompt or ""]
+        map_texts(config.call, lambda text: texts.append(text) or text)  # type: ignore[func-returns-value]
+        for text in texts:
+            check_prompt(text, context.labels)
+
+
+class QwenImageEdit(DiffusersNormalizer):
+    """Normalizer ``qwen-image-edit``."""
+
+    editor = "qwen-image-edit"
+
+
+class QwenImageEditPlus(DiffusersNormalizer):
+    """Normalizer ``qwen-image-edit-plus``."""
+
+    editor = "qwen-image-edit-plus"
+
+
+class QwenImage21(DiffusersNormalizer):
+    """Normalizer ``qwen-image-2.1``."""
+
+    editor = "qwen-image-2.1"
+
+
+class FluxKontext(DiffusersNormalizer):
+    """Normalizer ``flux-kontext``."""
+
+    editor = "flux-kontext"
+
+
+class InstructPix2Pix(DiffusersNormalizer):
+    """Normalizer ``instruct-pix2pix``."""
+
+    editor = "instruct-pix2pix"
+
+
+class DiffusersEdit(DiffusersNormalizer):
+    """Normalizer ``diffusers-edit``."""
+
+
+def _inspected(kind: type, folder: Path) -> EditorSpec:
+    try:
+        return inspected(kind)
+    except ValueError as error:
+        raise ComponentError(f"{folder}: {kind.__name__} does not edit by instruction: {error}") from error
+
+
+def _fault(picture: np.ndarray) -> str:
+    """Why a picture ``[h, w, channels]`` can't be a face; empty: it can."""
+    if picture.ndim != 3 or picture.shape[2] < 3 or min(picture.shape[:2]) < 16:
+        return f"the result has shape {list(picture.shape)}"
+    height, width = picture.shape[:2]
+    if abs(height - width) > 0.05 * max(height, width):
+        return f"the result has {width} x {height} pixels where a square was given: the face would be squeezed"
+    if not np.isfinite(picture).all():
+        return "the result holds NaN: compute in bfloat16 or float32, where float16 overflows"
+    if picture[..., :3].max() < 0.02:
+        return "the result is black, as of a safety checker that objects"
+    return ""

@@ -13,7 +13,7 @@ from ferkit.interfaces import Context
 from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline
 from ferkit.recipe import Recipe
-from ferkit.training.trainer import Watcher
+from ferkit.training.live import Watcher
 
 
 def taught(

@@ -137,7 +137,7 @@ def test_a_text_tower_learns_with_class_texts(recipe, train, clip, trainers, fac
     assert "visual.conv1.weight" not in after
     found = ferkit.pipeline(run)(sorted((faces / "validation").rglob("*.png"))).probabilities
     torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
-    row = trainers[0].history[0]["train"]
+    row = trainers[0].state.history[0]["train"]
     assert row["loss"] == pytest.approx(row["cross_entropy"] + 0.5 * row["image_text"], rel=1e-5)
 
 
@@ -405,7 +405,7 @@ def test_the_moving_average_is_what_is_kept(recipe, train, trainers):
     run, _ = train(recipe(training=settings), "ema")
     plain, _ = train(recipe(training=settings | {"ema": None}), "plain")
     kept = load_file(run / "head.safetensors")
-    for name, value in trainers[0].average.items():
+    for name, value in trainers[0].state.average.items():
         assert torch.equal(kept[name.removeprefix("head.")], value)
     assert not torch.allclose(kept["classifier.weight"], load_file(plain / "head.safetensors")["classifier.weight"])
 

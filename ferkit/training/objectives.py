@@ -4,7 +4,7 @@ Every objective is a mean over faces, so that parts of a batch average to the wh
 face from the others of its part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,7 @@ class Objective:
             losses = [self._image_text(features, name, scale, targets.shares) for name, scale in scales.items()]
             terms["image_text"] = torch.stack(losses).mean()
         if weights.contrastive and scales:
-            terms["contrastive"] = contrastive(features, captions, scales)
+            terms["contrastive"] = contrastive(features, captions, targets.captions or (), scales)
         if weights.distillation and targets.teacher is not None:
             terms["distillation"] = distillation(logits, targets.teacher, self.training.temperature)
         terms["loss"] = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
@@ -103,16 +103,32 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return F.kl_div(student, wanted, reduction="sum", log_target=True) * temperature**2 / len(logits)
 
 
-def contrastive(features: Features, captions: Mapping[str, Tensor], scales: Mapping[str, Tensor]) -> Tensor:
-    """Symmetric cross-entropy between views and captions of a batch (Radford et al. 2021); zero without two captions."""
+def contrastive(
+    features: Features, texts: Mapping[str, Tensor], captions: Sequence[str | None], scales: Mapping[str, Tensor]
+) -> Tensor:
+    """Symmetric cross-entropy between views and captions of a batch (Radford et al. 2021).
+
+    Views of one face, and faces with equal captions, are no negatives of each other: all of them are the target, in equal
+    shares (Yang et al., "Unified Contrastive Learning in Image-Text-Label Space", CVPR 2022, equations 2 and 3). It is
+    zero where there are not two different captions.
+
+    Args:
+        features: Those of the views.
+        texts: By encoder: texts of the faces' captions ``[N, D]``, rows of those without one NaN.
+        captions: The captions of the N faces.
+        scales: By encoder: the inverse of its temperature.
+    """
+    numbers = {caption: number for number, caption in enumerate(dict.fromkeys(filter(None, captions)))}
     losses = []
-    for name, text in captions.items():
-        rows = text[features.face_index]
-        kept = ~torch.isnan(rows).any(1)
-        if int(kept.sum()) > 1:
-            similar = scales[name] * _cosines(features.encoders[name].pooled[kept], rows[kept])
-            own = torch.arange(len(similar), device=similar.device)
-            losses.append((F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2)
+    if len(numbers) > 1:
+        own = torch.tensor([numbers[text] if text else -1 for text in captions], device=features.face_index.device)
+        of_view = own[features.face_index]
+        kept = of_view >= 0
+        same = (of_view[kept, None] == of_view[None, kept]).float()
+        target = same / same.sum(1, keepdim=True)
+        for name, rows in texts.items():
+            similar = scales[name] * _cosines(features.encoders[name].pooled[kept], rows[features.face_index][kept])
+            losses.append((F.cross_entropy(similar, target) + F.cross_entropy(similar.T, target)) / 2)
     return torch.stack(losses).mean() if losses else torch.stack([*scales.values()]).sum() * 0  # which has a gradient
 
 

@@ -1,8 +1,8 @@
 """What learns: a recipe's encoders and head as one module, which of its parameters move, and at what rate."""
 
 import math
-import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from ferkit.interfaces import Context, Encoder, TextEncoder, Trainable
 from ferkit.recipe import Recipe
 from ferkit.recognizer import LOGIT_SCALE, Recognizer
 from ferkit.runs import require_loadable_head
+from ferkit.training.lora import adapt, merged
 from ferkit.training.objectives import BatchTargets, Objective
-from ferkit.training.options import Learn, Lora, Training
+from ferkit.training.options import Learn, Training
 from ferkit.training.source import Batch
 from ferkit.types import EncoderFeatures, FaceViews, Features
 
@@ -49,6 +50,7 @@ class Learner(nn.Module):
         if self._head:
             self.head = self._head.module
         self.requires_grad_(False)
+        self._recipe = recipe
         self._rates: list[tuple[float, list[nn.Parameter]]] = []
         for name, learn in self.learns.items():
             self._open(name, learn, encoders[name], training)
@@ -91,7 +93,10 @@ class Learner(nn.Module):
             raise FerkitError(f"encoders.{name} has no text tower that can learn: remove text from training.learn")
         if learn.lora:
             apart = [] if learn.text else [parameter for stage in towers for parameter in stage]
-            self._allow(rate, _adapt(encoder.module, learn.lora, name, apart))
+            adapters = adapt(encoder.module, learn.lora, name, apart)
+            in_text = {parameter for stage in _text_stages(encoder) for parameter in stage}
+            self._allow(rate, [parameter for parameter in adapters if parameter not in in_text])
+            self._allow(rate, [parameter for parameter in adapters if parameter in in_text])
         else:
             stages = encoder.stages()
             count = len(stages) if learn.stages == "all" else learn.stages
@@ -139,6 +144,42 @@ class Learner(nn.Module):
                     groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
         return groups
 
+    def require_gradients(self) -> None:
+        """Check, after a backward pass, that a gradient has reached what is to learn; warn of stages that have none.
+
+        Raises:
+            FerkitError: If none has reached an encoder that learns.
+        """
+        for name in self.learns:
+            own = set(self.parts[name].parameters())
+            stages = [parameters for _, parameters in self._rates if own.issuperset(parameters)]
+            silent = sum(all(parameter.grad is None for parameter in stage) for stage in stages)
+            if not silent:
+                continue
+            told = f"the head {self._recipe.head.name} reads {', '.join(self._read())}"
+            if silent == len(stages):
+                raise FerkitError(
+                    f"encoders.{name} would not learn, no gradient reaches what training.learn.{name} opens: {told}; let "
+                    "stages before it learn, choose a head that reads it, or take it out of training.learn"
+                )
+            warnings.warn(
+                f"{silent} of {len(stages)} groups of parameters of encoders.{name} that training.learn.{name} opens get no "
+                f"gradient, and stay as they are: {told}",
+                stacklevel=2,
+            )
+        if self._head and all(parameter.grad is None for parameter in self._head.module.parameters()):
+            warnings.warn(
+                f"the head {self._recipe.head.name} gets no gradient, and stays as it is: cross_entropy or distillation in "
+                "training.objectives teach it",
+                stacklevel=2,
+            )
+
+    def _read(self) -> list[str]:
+        """What of the encoders' output the head reads, by what its component declares."""
+        component = self._recipe.head.registered.component
+        words = (component.needs | component.uses) & {"tokens", "logits", "text"}
+        return sorted(words | ({"pooled features"} if "logits" not in component.needs else set()))
+
     def mode(self, learning: bool) -> None:
         """Put what learns into training mode, for dropout and batch norms; the rest stays as for prediction."""
         self.eval()
@@ -146,8 +187,7 @@ class Learner(nn.Module):
         for module in learn if learning else []:
             module.train()
             for inner in module.modules():
-                own = list(inner.parameters())
-                if own and not any(parameter.requires_grad for parameter in own):
+                if _stays(inner):
                     inner.eval()
 
     def learnt(self) -> dict[str, Tensor]:
@@ -157,6 +197,11 @@ class Learner(nn.Module):
         moving |= {name for name, _ in self.named_buffers() if name.startswith(inside)}
         state = self.state_dict()
         return {name: state[name] for name in sorted(moving & state.keys())}
+
+    def release(self) -> None:
+        """Free the memory of all parameters; the learner is of no use afterwards."""
+        self._rates.clear()
+        self.to("meta")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Every objective on a batch, and their weighted sum ``loss``."""
@@ -221,42 +266,10 @@ def _text_stages(encoder: Encoder) -> list[list[nn.Parameter]]:
     return stages() if stages else []
 
 
-def _adapt(module: nn.Module, options: Lora, name: str, apart: list[nn.Parameter]) -> list[nn.Parameter]:
-    """Put low-rank adapters into a module, in place, but for layers with parameters in ``apart``; their parameters.
-
-    Raises:
-        FerkitError: If peft is missing, or the module has no such layers, or they can't be merged into a weight.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-        from peft.tuners.lora.layer import LoraLayer
-    except ImportError as error:
-        raise FerkitError("training.learn with lora needs peft: pip install 'ferkit[train]'") from error
-    spared = set(apart)
-    layers = {key: layer for key, layer in module.named_modules() if spared.isdisjoint(layer.parameters())}
-    if options.targets:
-        chosen = [key for key in layers if f".{key}".endswith(tuple(f".{target}" for target in options.targets))]
-    else:  # torch's own attention reads the weights of its out_proj past the layer, so an adapter there would do nothing
-        chosen = [key for key, layer in layers.items() if isinstance(layer, nn.Linear) and "out_proj" not in key]
-    if not chosen:
-        wanted = f"named {', '.join(options.targets)}" if options.targets else "that is linear"
-        raise FerkitError(f"training.learn.{name}.lora: there is no layer {wanted}: choose other targets, or stages")
-    exactly = "|".join(re.escape(key) for key in chosen)  # a list would be of endings
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=exactly)
-    try:
-        inject_adapter_in_model(config, module)
-    except ValueError as error:
-        raise FerkitError(f"training.learn.{name}.lora: {' '.join(str(error).split())}") from error
-    for key, layer in module.named_modules():
-        if isinstance(layer, LoraLayer) and not isinstance(layer.get_base_layer(), nn.Linear | nn.Conv2d):
-            kind = type(layer.get_base_layer()).__name__
-            raise FerkitError(
-                f"training.learn.{name}.lora: {key} is of {kind}; name linear layers and Conv2d as targets"
-            )
-    adapters = [parameter for key, parameter in module.named_parameters() if "lora_" in key]
-    for parameter in adapters:
-        parameter.requires_grad_(False)  # peft has opened them already; what learns is opened in one place
-    return adapters
+def _stays(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them learns: batch norms then keep their statistics, too."""
+    own = list(module.parameters())
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _moved(features: Features, device: torch.device) -> Features:
@@ -274,9 +287,18 @@ def _moved(features: Features, device: torch.device) -> Features:
     )
 
 
-def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
-    """By encoder that learns, the tensors that are no longer those of its weights: learnt now, or before that."""
-    learnt, scales = learner.learnt(), learner.logit_scales()
+def changed(learner: Learner, moved: Container[Tensor]) -> dict[str, dict[str, Tensor]]:
+    """By encoder that learns, the tensors that are no longer those of its weights: learnt now, or before that.
+
+    Args:
+        learner: After training.
+        moved: The parameters that an optimizer has changed.
+    """
+    still = {name for name, parameter in learner.named_parameters() if parameter not in moved}
+    for path, module in learner.named_modules():
+        still |= {f"{path}.{name}" for name, _ in module.named_buffers()} if _stays(module) else set()
+    learnt = {name: value for name, value in learner.learnt().items() if name not in still}
+    scales = learner.logit_scales()
     found = {}
     for name, learn in learner.learns.items():
         prefix = f"parts.{name}."
@@ -284,7 +306,7 @@ def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
         module = learner.parts[name]
         if learn.lora:
             plain = {key.replace(".base_layer.", "."): value for key, value in module.state_dict().items()}
-            own = dict(_merged(module))  # nothing but adapters learns
+            own = dict(merged(module, moved))  # nothing but adapters learns
         else:
             plain = module.state_dict()
         overlaid = learner.recognizer.overlaid.get(name, ())
@@ -295,13 +317,3 @@ def changed(learner: Learner) -> dict[str, dict[str, Tensor]]:
         elif LOGIT_SCALE in overlaid and isinstance(encoder, TextEncoder):
             found[name][LOGIT_SCALE] = torch.tensor(encoder.logit_scale)
     return found
-
-
-def _merged(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Weights that adapters changed, by the names they have without adapters."""
-    from peft.tuners.lora.layer import Conv2d, Linear
-
-    for name, layer in module.named_modules():
-        if isinstance(layer, Linear | Conv2d):
-            weight = layer.get_parameter("base_layer.weight").detach()
-            yield f"{name}.weight", weight + layer.get_delta_weight("default").to(weight.dtype)

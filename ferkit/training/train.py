@@ -124,7 +124,8 @@ def _trained(
     cached = learner.frozen and training.cache_features
     if cached and training.augment.mixup:
         raise FerkitError(
-            "training.augment.mixup blends pixels, and cached features have none: set it to 0, or cache_features to false"
+            "training.augment.mixup blends pixels, and features of frozen encoders are cached without them: let an encoder "
+            f"learn, training.learn: {{{next(iter(recipe.encoders))}: 1}}; or set cache_features to false, or mixup to 0"
         )
     if recipe.normalizer and recipe.normalization.keep == "both" and training.augment.mixup:
         raise FerkitError(
@@ -171,10 +172,14 @@ def _trained(
         "data": {"learnt_from": learn.summary() | _untaught(soft), "judged_by": judge.summary()},
         "provenance": provenance(recipe, weights, accelerator.device),
     }
+    learnt = changed(learner, trainer.optimizer.state)
+    head = learner.head.state_dict() if learner.has_head else {}
+    del trainer
+    accelerator.free_memory()
+    learner.release()  # what was written is read again: not both at once, and no optimizer beside it
     if accelerator.is_main_process:
-        head = learner.head.state_dict() if learner.has_head else {}
         check = partial(_read_again, folder, registry, context)
-        metrics = write_run(folder, recipe, head, changed(learner), metrics, card(recipe, metrics), weights.used, check)
+        metrics = write_run(folder, recipe, head, learnt, metrics, card(recipe, metrics), weights.used, check)
         for name in (BEST, checkpoint.NAME):
             (folder / name).unlink(missing_ok=True)
     metrics = dict(broadcast_object_list([metrics])[0])

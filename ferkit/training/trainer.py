@@ -66,7 +66,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(learner.groups(training.weight_decay))
         self.module, self.optimizer = accelerator.prepare(learner, optimizer)
         self.state = RunState(learner, self.optimizer, accelerator, training.ema, folder, digest, data)
-        self._saved = time.monotonic()
+        self._saved, self._unchecked = time.monotonic(), True
         torch.manual_seed(seed + rank)
 
     def run(self) -> list[dict[str, Any]]:
@@ -127,6 +127,10 @@ class Trainer:
                 raise self._not_finite(batch.index.tolist(), terms)
             accelerator.backward(terms["loss"] / training.accumulate)
         if last:
+            captions = set(filter(None, batch.targets.captions or ()))
+            if self._unchecked and (len(captions) > 1 or not training.objectives.contrastive):
+                self.learner.require_gradients()
+                self._unchecked = False
             self._rate()
             if training.clip:
                 accelerator.clip_grad_norm_(self.module.parameters(), training.clip)

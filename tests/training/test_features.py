@@ -151,7 +151,7 @@ def test_a_damaged_entry_is_computed_again(room, recipe, train, cache):
 
 
 def test_mixup_of_features_is_refused(recipe, train):
-    with pytest.raises(FerkitError, match=r"augment\.mixup blends pixels, and cached features have none"):
+    with pytest.raises(FerkitError, match=r"let an encoder learn, training\.learn: \{vit: 1\}; or set"):
         train(recipe(training={"augment": {"mixup": 0.2}}))
 
 

@@ -1,10 +1,13 @@
 """What learns, at what rate, and from what."""
 
 import csv
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 import ferkit
 from ferkit import Context, FerkitError
@@ -13,7 +16,7 @@ from ferkit.recipe import load_recipe
 from ferkit.training.augment import Augmentation
 from ferkit.training.gathering import gather
 from ferkit.training.learner import Learner
-from ferkit.training.objectives import BatchTargets, Objective, balanced_weights, distillation
+from ferkit.training.objectives import BatchTargets, Objective, balanced_weights, contrastive, distillation
 from ferkit.training.options import Augment, Training
 from ferkit.training.source import FeatureSource, ViewSource
 from ferkit.training.trainer import Trainer
@@ -22,16 +25,20 @@ from ferkit.weights import WeightsStore
 
 LABELS = ["neutral", "happiness", "sadness"]
 PIXELS = 2e-3
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "train.md"
 
 
 @pytest.fixture
 def trainers(monkeypatch):
-    """Every trainer whose training is over."""
+    """Every trainer, which goes on saying what its learner said when its training was over."""
     found, run = [], Trainer.run
 
     def recorded(self):
         found.append(self)
-        return run(self)
+        rows = run(self)
+        said = self.probabilities()
+        self.probabilities = lambda: said
+        return rows
 
     monkeypatch.setattr(Trainer, "run", recorded)
     return found
@@ -54,6 +61,7 @@ def test_only_the_last_stages_move_and_frozen_batch_norms_keep_their_statistics(
     run, _ = train(recipe(encoders={"one": resnet}, training={"learn": {"one": 1}, "epochs": 1, "lr": 0.01}))
     every = set(load_file(resnet["weights"]))
     assert moved(run, "one", resnet["weights"]) == {name for name in every if name.startswith("layer4.")}
+    assert load_file(run / "encoder-one.safetensors").keys() == moved(run, "one", resnet["weights"])
 
 
 def test_everything_moves_statistics_too(recipe, train, checkpoints):
@@ -83,11 +91,32 @@ def test_adapters_of_convolutions_are_merged(recipe, train, checkpoints, trainer
 
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [(["no_such_layer"], r"training\.learn\.clip\.lora: .*no_such_layer"), (["attn"], "attn is of MultiheadAttention")],
+    [
+        (["no_such_layer"], r"training\.learn\.clip\.lora: .*no_such_layer.* end in c_fc, c_proj, conv1, out_proj$"),
+        (["attn"], "attn is of MultiheadAttention"),
+    ],
 )
 def test_adapters_that_can_not_be_had_are_told(targets, message, recipe, clip):
     with pytest.raises(FerkitError, match=message):
         learner(recipe(encoders={"clip": clip}, training={"learn": {"clip": {"lora": {"targets": targets}}}}))
+
+
+def test_the_targets_that_the_page_shows_are_there(recipe, clip, checkpoints, tmp_path):
+    size = {"image_size": 32, "patch_size": 16, "hidden_size": 16, "intermediate_size": 16}
+    ViTModel(ViTConfig(**size, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    encoders = {
+        "open-clip": clip,
+        "transformers": {"use": "transformers", "folder": str(tmp_path / "vit")},
+        "timm": checkpoints["test_vit"],
+    }
+    rows = re.findall(r"^\| `([\w-]+)` \| `\[([\w, ]+)\]`", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name, _ in rows} == set(encoders)
+    for name, targets in rows:
+        learn = {"one": {"lora": {"targets": targets.split(", ")}}}
+        made = learner(recipe(encoders={"one": encoders[name]}, training={"learn": learn}))
+        opened = [key for key, parameter in made.parts.named_parameters() if parameter.requires_grad]
+        assert {key.split(".lora_")[0].rpartition(".")[2] for key in opened} == set(targets.split(", "))
 
 
 @pytest.mark.parametrize(("text", "targets"), [(False, []), (True, []), (False, ["c_fc"])])
@@ -102,6 +131,35 @@ def test_adapters_keep_to_the_towers_that_learn(text, targets, recipe, train, cl
     assert all(name.endswith(tuple(f"{layer}.weight" for layer in layers)) for name in after)
     found = ferkit.pipeline(run)(sorted((faces / "validation").rglob("*.png"))).probabilities
     torch.testing.assert_close(found, trainers[0].probabilities()[0], atol=5 * PIXELS, rtol=0)
+
+
+@pytest.mark.parametrize("learn", [1, "lora"])
+def test_what_the_head_never_reads_can_not_learn(learn, recipe, train):
+    """The last stage of nano, and its only linear layer, is its classifier."""
+    made = recipe(encoders={"nano": {"use": "nano"}}, training={"learn": {"nano": learn}, "epochs": 1})
+    with pytest.raises(FerkitError, match=r"encoders\.nano would not learn, .* the head linear reads pooled features;"):
+        train(made)
+
+
+def test_stages_without_a_gradient_are_told_and_not_written(recipe, train):
+    made = recipe(encoders={"nano": {"use": "nano"}}, training={"learn": {"nano": 2}, "epochs": 1})
+    with pytest.warns(UserWarning, match=r"^1 of 2 groups of parameters of encoders\.nano .* get no gradient"):
+        run, _ = train(made)
+    names = set(load_file(run / "encoder-nano.safetensors"))
+    assert names and all(name.startswith("blocks.4.") for name in names)
+
+
+def test_adapters_in_a_text_tower_that_is_not_read_are_told(recipe, train, clip):
+    settings = {"learn": {"clip": {"lora": {"rank": 2}, "text": True}}, "epochs": 1, "lr": 0.05}
+    with pytest.warns(UserWarning, match=r"^1 of 2 groups of parameters of encoders\.clip "):
+        run, _ = train(recipe(encoders={"clip": clip}, training=settings))
+    assert {name.split(".")[0] for name in load_file(run / "encoder-clip.safetensors")} == {"visual"}
+
+
+def test_a_head_that_no_objective_reaches_is_told(recipe, train, clip):
+    settings = {"learn": {"clip": 1}, "objectives": {"cross_entropy": 0, "image_text": 1}, "epochs": 1}
+    with pytest.warns(UserWarning, match="the head linear gets no gradient, and stays as it is"):
+        train(recipe(encoders={"clip": clip}, training=settings))
 
 
 def test_rates_fall_from_stage_to_stage_and_only_matrices_decay(recipe):
@@ -166,7 +224,7 @@ def test_a_temperature_is_learnt_within_bounds(recipe, clip):
     scale = made.scales["clip"]
     assert id(scale) in opened
     torch.nn.init.constant_(scale, 9)
-    assert float(made.logit_scales()["clip"]) == pytest.approx(100)
+    assert made.logit_scales()["clip"].item() == pytest.approx(100)
 
 
 def test_a_face_counts_once_in_image_text_however_many_views_it_has():
@@ -210,6 +268,30 @@ def test_pictures_learn_from_their_captions(recipe, train, clip, faces, tmp_path
     run, _ = train(recipe(encoders={"clip": clip}, head={"use": "zero-shot"}, data=data, training=settings))
     losses = [row["train"]["contrastive"] for row in history(run)]
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize(
+    ("captions", "owners"),
+    [(("glad", "glad", "sad"), [0, 1, 2]), (("glad", "sad"), [0, 0, 1])],
+    ids=["captions", "views"],
+)
+def test_equal_captions_and_views_of_one_face_are_no_negatives(captions, owners):
+    """Two pictures that lie where their common caption does are left there; the third is told from them."""
+    rows = torch.eye(2)[[0, 0, 1]]
+    pooled, text = rows.clone().requires_grad_(), torch.eye(2)[[0, 0, 1] if len(captions) == 3 else [0, 1]]
+    features = Features({"clip": EncoderFeatures(pooled)}, torch.tensor(owners), ("aligned",) * 3, torch.zeros(3) > 0)
+    loss = contrastive(features, {"clip": text}, captions, {"clip": torch.tensor(20.0)})
+    loss.backward()
+    assert pooled.grad.abs().max() < 1e-4
+    assert loss.item() == pytest.approx(2 / 3 * torch.tensor(2.0).log().item(), abs=1e-4)  # what two targets cost
+    other = contrastive(features, {"clip": text.flip(0)}, captions, {"clip": torch.tensor(20.0)})
+    assert other > loss + 1
+
+
+def test_one_caption_for_all_tells_nothing():
+    features = Features({"clip": EncoderFeatures(torch.eye(2))}, torch.arange(2), ("aligned",) * 2, torch.zeros(2) > 0)
+    found = contrastive(features, {"clip": torch.eye(2)}, ("glad", "glad"), {"clip": torch.tensor(20.0)})
+    assert found == 0
 
 
 def test_no_captions_is_an_error(recipe, train, clip):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -180,9 +181,31 @@ def test_the_same_training_gives_the_same_run(recipe, train):
         assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
+def test_weights_are_not_held_twice_when_a_run_is_read_again(recipe, train, monkeypatch):
+    held, run = [], Trainer.run
+
+    def recorded(self):
+        rows = run(self)
+        held.extend(map(weakref.ref, self.learner.parameters()))
+        held.extend(weakref.ref(value) for moments in self.optimizer.state.values() for value in moments.values())
+        return rows
+
+    def counted(*source, **options):
+        if held:
+            alive.append(sum(each() is not None for each in held))
+        return load_recipe(*source, **options)
+
+    alive = []
+    monkeypatch.setattr(Trainer, "run", recorded)
+    monkeypatch.setattr("ferkit.training.train.load_recipe", counted)
+    train(recipe(training={"learn": {"vit": 1}, "epochs": 1}))
+    assert len(held) > 20
+    assert alive == [0]
+
+
 def test_a_run_that_can_not_be_read_again_keeps_its_checkpoint(recipe, train, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
-        patch.setattr("ferkit.training.train.changed", lambda _: {"vit": {"nothing": torch.zeros(1)}})
+        patch.setattr("ferkit.training.train.changed", lambda *_: {"vit": {"nothing": torch.zeros(1)}})
         with pytest.raises(FerkitError, match=r"can't be read again .*nothing is unknown.*its checkpoint is kept"):
             train(recipe())
     run = tmp_path / "run"

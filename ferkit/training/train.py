@@ -1,6 +1,7 @@
 """``ferkit.train``: from a recipe and data to a run."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -95,6 +96,7 @@ def train(
     shown = sys.stderr.isatty() if progress is None else progress
     main = accelerator.is_main_process
     with (
+        nullcontext() if main else warnings.catch_warnings(action="ignore"),  # the main process tells them
         RunFolder(folder, key, overwrite, sources) if main else nullcontext() as run,
         Live(training) if shown and main else Quiet() as live,
     ):

@@ -24,12 +24,15 @@ class StagedEncoder:
     Attributes:
         encoder: The encoder itself.
         spec: What heads may expect of it.
+        missing_labels: The recipe's labels that a classifier was not trained for; then it has no logits.
     """
 
     def __init__(self, part: Part, encoder: Encoder, classes: int) -> None:
         self._part, self.encoder, self._classes = part, encoder, classes
         words = part.provides
-        self.spec = FeatureSpec(encoder.dim, encoder.token_dim, logits="logits" in words, text="text" in words)
+        self.missing_labels: tuple[str, ...] = getattr(encoder, "missing_labels", ())
+        logits = "logits" in words and not self.missing_labels
+        self.spec = FeatureSpec(encoder.dim, encoder.token_dim, logits=logits, text="text" in words)
 
     def __call__(self, pixels: Tensor) -> EncoderOutput:
         """The output for views ``[M, 3, S, S]`` of any number.

@@ -83,7 +83,9 @@ class Versioned(Protocol):
 class Encoder(Protocol):
     """Encodes views ``[M, 3, S, S]``, float32 RGB 0..1; it owns its resizing, mean and std.
 
-    ``dim`` and ``token_dim`` (None: no tokens) are the widths of what it returns.
+    ``dim`` and ``token_dim`` (None: no tokens) are the widths of what it returns. A classifier that was not trained for all
+    of the recipe's labels names the others in an attribute ``missing_labels``, and gives no logits: heads that read nothing
+    but its features do without.
     """
 
     dim: int

@@ -34,6 +34,12 @@ def canonical(name: str) -> str:
     return SPELLINGS.get(lower, lower)
 
 
+def missing_labels(model_labels: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``labels`` that a model has no column for."""
+    names = {canonical(name) for name in model_labels}
+    return tuple(label for label in labels if canonical(label) not in names)
+
+
 def column_order(model_labels: Sequence[str], labels: Sequence[str], what: str) -> list[int]:
     """Columns of a model's output, reordered to ``labels`` by name.
 
@@ -50,8 +56,7 @@ def column_order(model_labels: Sequence[str], labels: Sequence[str], what: str) 
     """
     names = [canonical(name) for name in model_labels]
     wanted = [canonical(name) for name in labels]
-    missing = [label for label, name in zip(labels, wanted, strict=True) if name not in names]
-    if missing:
+    if missing := missing_labels(model_labels, labels):
         raise FerkitError(
             f"{what} was trained for {', '.join(model_labels)} and has no column for {', '.join(missing)}: "
             "change the recipe's labels, or use a model trained for them"

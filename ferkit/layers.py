@@ -36,10 +36,11 @@ class Origin:
 
 @dataclass
 class Layer:
-    """Nested plain data, and the origin of every key by its path."""
+    """Nested plain data, the origin of every key by its path, and what it extends, as written."""
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Keys, Origin] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
 
     def origin(self, keys: Keys) -> Origin:
         """The origin of ``keys``, or of the nearest mapping around it."""
@@ -157,7 +158,7 @@ def from_mapping(mapping: Mapping[str, Any], text: str = "override") -> Layer:
 
 def merge(base: Layer, over: Layer) -> Layer:
     """``over`` on top of ``base``, deep; None removes; a changed ``use`` drops the old component's own options."""
-    result = Layer({}, {**over.origins, **base.origins})
+    result = Layer({}, {**over.origins, **base.origins}, base.parents)
 
     def inner(low: dict[str, Any], high: dict[str, Any], keys: Keys) -> dict[str, Any]:
         if "use" in low and high.get("use", low["use"]) != low["use"]:
@@ -216,6 +217,7 @@ def extend(layer: Layer, folder: Path, find: Callable[[str], Path], seen: tuple[
             raise RecipeError([Problem("extends", f"must name recipes or their paths, not {parent!r}", where)])
         file = folder / parent if is_path(parent) else find(parent)
         merged = merge(merged, read_recipe_file(file, find, seen))
+    merged.parents = tuple(several)
     return merge(merged, layer)
 
 

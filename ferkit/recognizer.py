@@ -40,11 +40,22 @@ class Recognizer:
                 with stage(part):
                     self.overlaid[name] = _overlay(encoder, part.learnt, context)
             self.encoders[name] = StagedEncoder(part, encoder, len(recipe.labels))
+        self._require_logits(recipe)
         self._texts: dict[str, tuple[Tensor, float]] = {}
         self.refresh_texts()
         inputs = {name: encoder.spec for name, encoder in self.encoders.items()}
         self.head = build(recipe.head, replace(context, inputs=inputs))
         self._score = guarded(recipe.head, self.head, Tensor, self._check_logits)
+
+    def _require_logits(self, recipe: Recipe) -> None:
+        """Check that classifiers know every label where the head needs their logits."""
+        for name, encoder in self.encoders.items():
+            if encoder.missing_labels and "logits" in recipe.head.registered.component.needs:
+                raise StageError(
+                    f"the head {recipe.head.name} needs logits of every label, and encoders.{name} has no column for "
+                    f"{', '.join(encoder.missing_labels)}: change the recipe's labels, or use a model trained for them, or a "
+                    "head that reads features"
+                )
 
     def refresh_texts(self) -> None:
         """Encode the class texts again, as after a text tower has changed."""

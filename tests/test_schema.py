@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 
 import fakes
+import pytest
 
 import ferkit
 from ferkit import Registry, builtin
 from ferkit.components import FRAMEWORK_KEYS
 from ferkit.schema import recipe_schema
+from ferkit.training.options import Augment, Learn, Lora, Objectives, Training
 
 COMMITTED = Path(ferkit.__file__).parent / "recipes" / "schema.json"
 
@@ -64,3 +66,8 @@ def test_a_recipe_that_extends_another_may_be_partial():
     assert set(schema["then"]["required"]) == {"ferkit", "name", "detector", "encoders", "head"}
     assert "required" not in schema
     assert "extends" in schema["properties"]
+
+
+@pytest.mark.parametrize("model", [Training, Objectives, Augment, Learn, Lora])
+def test_every_key_of_training_is_described(model):
+    assert [name for name, field in model.model_fields.items() if not field.description] == []

@@ -22,10 +22,14 @@ def train(
     download: Annotated[bool, typer.Option("--download", help="Fetch weights that are not on this machine.")] = False,
 ) -> None:
     """Train a recipe on a data set. After Ctrl-C the same command goes on where it stopped."""
+    from accelerate import PartialState
+
     from ferkit.runs import METRICS
+    from ferkit.training.checkpoint import NAME
     from ferkit.training.train import train as run
 
     finished = not overwrite and (out / METRICS).exists()  # if it is of something else, that is an error
+    before = _changed(out / NAME)
     try:
         metrics = run(
             recipe,
@@ -39,19 +43,33 @@ def train(
             progress=True,
         )
     except KeyboardInterrupt:
-        say(f"interrupted; the same command goes on from {out}")
+        say(_interrupted(out, overwrite, before, _changed(out / NAME)))
         raise typer.Exit(INTERRUPTED) from None
+    if not PartialState().is_main_process:
+        return
     if finished:
         say(f"{out}: already finished, nothing done")
         return
     for side in metrics["data"].values():
-        if side["missed"]:
+        if unfound := side["missed"] - len(side["unreadable"]):
+            named = "them" if len(side["missed_ids"]) == unfound else f"the first {len(side['missed_ids'])}"
             say(
-                f"no face was found in {side['missed']} of {side['samples']} pictures, {len(side['unreadable'])} of which "
-                f"can't be read: {out / 'metrics.json'} names these"
+                f"no face was found in {unfound} of {side['samples']} pictures: {out / METRICS} names {named} (missed_ids)"
             )
     found = metrics["validation"]
     say(
         f"{out}: accuracy {found['accuracy']:.1%}, UAR {found['uar']:.1%} on {found['n']} held-out faces "
         f"(epoch {metrics['epoch']} of {metrics['epochs']}). Use it: ferkit predict PICTURES --recipe {out}"
     )
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was written, None if there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _interrupted(out: Path, overwrite: bool, before: int | None, after: int | None) -> str:
+    """What Ctrl-C leaves, by when the checkpoint was written."""
+    if after is None or (overwrite and after == before):
+        return "interrupted before anything was learnt: there is nothing to go on from, the same command begins anew"
+    return f"interrupted; the same command{' without --overwrite' if overwrite else ''} goes on from {out}"

@@ -1,6 +1,7 @@
 """The model card of a run."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ferkit.recipe import Recipe
@@ -24,8 +25,8 @@ def card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
     chosen = "" if kept_last else ", chosen on these samples, so that the figures flatter"
     return f"""# {recipe.name}
 
-{recipe.framework.description or "A facial expression recognition pipeline"}: a run of ferkit, to be used wherever a recipe is,
-`ferkit predict --recipe FOLDER PICTURES`.
+A run of ferkit: of the recipe `{recipe.name}`{_parents(recipe)}, {_learnt(recipe)} learnt on {source}.
+It is used wherever a recipe is, `ferkit predict --recipe FOLDER PICTURES`.
 
 It names {len(recipe.labels)} expressions: {", ".join(recipe.labels)}. It reads the look of a face, not what a person feels.
 
@@ -45,7 +46,7 @@ What was learnt here carries no licence of its own yet: that of the data ({sourc
 
 Split: `{recipe.selection.split}`; held out: `{recipe.selection.validation}` (a share is of the subjects or groups, seed
 {recipe.framework.seed}).
-
+{_seen(recipe)}
 ## Result on the held-out samples
 
 Epoch {metrics["epoch"]} of {metrics["epochs"]}{chosen}. n = {found["n"]}; {found["missed"]} of them without a face found
@@ -56,4 +57,33 @@ accuracy {found["accuracy"]:.1%}, UAR {found["uar"]:.1%}, macro-F1 {found["macro
 | label | n | recall |
 |---|---|---|
 {recalls}
+"""
+
+
+def _learnt(recipe: Recipe) -> str:
+    """What learnt, in words."""
+    learn = recipe.framework.training.learn if recipe.framework.training else "head"
+    names = recipe.encoders if learn == "all" else () if learn == "head" else learn
+    return " and ".join([f"the head `{recipe.head.name}`", *(f"the encoder `{name}`" for name in names)])
+
+
+def _parents(recipe: Recipe) -> str:
+    """The recipes and runs that it extends."""
+    names = [f"`{Path(parent).name}`" for parent in recipe.layer.parents]
+    return f", which extends {' and '.join(names)}" if names else ""
+
+
+def _seen(recipe: Recipe) -> str:
+    """A caution where the held-out samples are known to the weights that the run began with."""
+    names = {part.name for part in recipe.encoders.values()}
+    if not (
+        recipe.data
+        and recipe.data.name == "fer2013"
+        and "nano" in names
+        and recipe.selection.validation != "validation"
+    ):
+        return ""
+    return """
+**`nano` has seen the training split of FER2013**, and a share of that is held out here: the figures below flatter. Judge by
+`data: {validation: validation}`, PublicTest.
 """

@@ -1,5 +1,6 @@
 """From a recipe's ``data`` to faces with targets, and what of them was left out."""
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ferkit.cache import Cache
@@ -18,6 +20,9 @@ from ferkit.interfaces import Context, Dataset, Sample
 from ferkit.recipe import Recipe
 from ferkit.stages import build
 
+NAMED = 20  # samples without a face that a run's record names
+SMALL = 256  # pixels: no side of a crop is larger
+
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
@@ -27,6 +32,7 @@ class Gathered:
         prepared: Views of those that were found.
         shares: Soft labels ``[N, C]``.
         missed: Per class the samples whose face was not found, int64 ``[C]``.
+        unfound: Ids of those samples whose picture could be read.
         errors: Why pictures could not be read, by the sample's id.
         counts: Samples by label, found or not.
         shared: Number of subjects, and of groups, that are on the other side, too.
@@ -35,6 +41,7 @@ class Gathered:
     prepared: Prepared
     shares: Tensor
     missed: Tensor
+    unfound: tuple[str, ...]
     errors: dict[str, str]
     counts: dict[str, int]
     shared: dict[str, int]
@@ -48,6 +55,7 @@ class Gathered:
         return {
             "samples": sum(self.counts.values()),
             "missed": int(self.missed.sum()),
+            "missed_ids": list(self.unfound[:NAMED]),
             "unreadable": self.errors,
             "by_label": self.counts,
             "absent_labels": [label for label, n in self.counts.items() if n == 0],
@@ -182,14 +190,31 @@ def _gathered(
         )
     hard = torch.nn.functional.one_hot(targets.classes, len(targets.labels)).float()
     lost = hard.sum(0) - hard[found].sum(0)
+    there = prepared.found.tolist()
+    unfound = [sample for sample, face in zip(prepared.samples, there, strict=True) if not face]
+    unfound = [sample for sample in unfound if sample.id not in prepared.errors]
+    if unfound and all(_is_like_a_crop(sample) for sample in unfound[:NAMED]):
+        warnings.warn(
+            f"no face was found in {len(unfound)} of {len(prepared)} pictures, which are small and square: are they cropped "
+            "to faces already? Then say so (`data.crops: true`)",
+            stacklevel=3,
+        )
     return Gathered(
         prepared.select(found.tolist()),
         (targets.shares if soft else hard)[found],
         lost.long(),
+        tuple(sample.id for sample in unfound),
         prepared.errors,
         dict(zip(targets.labels, hard.sum(0).long().tolist(), strict=True)),
         shared,
     )
+
+
+def _is_like_a_crop(sample: Sample) -> bool:
+    """Whether a picture that can be read is small and square, as crops of faces are."""
+    picture = io.BytesIO(sample.image) if sample.image is not None else sample.source
+    with Image.open(picture) as opened:
+        return opened.width == opened.height <= SMALL
 
 
 def _tell_unreadable(prepared: Prepared) -> None:

@@ -2,12 +2,28 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ferkit.training.options import Training
+
+
+class Watcher(Protocol):
+    """Told of the progress."""
+
+    def task(self, name: str, total: int) -> Callable[[int], None]:
+        """Something with ``total`` faces begins; the result is told of their progress."""
+
+    def begin(self, epoch: int, steps: int, done: int) -> None:
+        """An epoch of ``steps`` begins, ``done`` of them lie behind."""
+
+    def step(self, loss: float) -> None:
+        """A step was made."""
+
+    def end(self, row: dict[str, Any], best: bool) -> None:
+        """An epoch is over, with its figures."""
 
 
 class Quiet:

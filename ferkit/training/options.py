@@ -25,9 +25,9 @@ def _count_or_all(value: Any) -> Any:
 class Lora(Options):
     """Low-rank adapters (Hu et al. 2022) instead of the weights themselves; they are merged when the run is written."""
 
-    rank: int = Field(default=8, ge=1)
+    rank: int = Field(default=8, ge=1, description="of the update of each layer's weights: more learns more")
     alpha: int = Field(default=16, ge=1, description="the update is scaled by alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of an adapter's inputs dropped while it learns")
     targets: tuple[str, ...] = Field(
         default=(), description="how the names of the layers end; unset: all linear, but for `out_proj`"
     )
@@ -39,7 +39,7 @@ class Learn(Options):
     stages: Annotated[Annotated[int, Field(ge=0)] | Literal["all"], BeforeValidator(_count_or_all)] = Field(
         default=0, description="its last n stages, or all of them"
     )
-    lora: Lora | None = None
+    lora: Lora | None = Field(default=None, description="low-rank adapters in place of `stages`")
     text: bool = Field(
         default=False,
         description="its text tower too, all of it, or with adapters; class texts are encoded again at each step",
@@ -66,7 +66,7 @@ def _short(value: Any) -> Any:
 class Objectives(Options):
     """Weights of what is minimized."""
 
-    cross_entropy: Weight = 1.0
+    cross_entropy: Weight = Field(default=1.0, description="of the head's answer against the label")
     image_text: Weight = Field(default=0, description="cross-entropy of pooled image features against class texts")
     contrastive: Weight = Field(default=0, description="symmetric, between pictures and their captions")
     distillation: Weight = Field(default=0, description="to the probabilities of `teacher` (Hinton et al. 2015)")
@@ -79,10 +79,10 @@ class Augment(Options):
     rotate: float = Field(default=10, ge=0, le=180, description="degrees either way")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.1, description="share by which size varies either way")
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="in units of the side, either way")
-    brightness: Share = 0.2
-    contrast: Share = 0.2
-    saturation: Share = 0.2
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    brightness: Share = Field(default=0.2, description="share by which it varies either way")
+    contrast: Share = Field(default=0.2, description="share by which it varies either way")
+    saturation: Share = Field(default=0.2, description="share by which it varies either way")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(default=0.0, description="turns of the colour wheel, either way")
     grey: Share = Field(default=0.0, description="chance of losing colour")
     blur: Share = Field(default=0.0, description="chance of blur, sigma up to 2 % of the side")
     low_resolution: Share = Field(default=0.0, description="chance of losing resolution, down to a third")
@@ -110,14 +110,18 @@ class Training(Options):
     learn: Learning = Field(
         default="head", description="head; all; or by encoder: last n stages, all, lora (the head learns in any case)"
     )
-    objectives: Objectives = Objectives()
+    objectives: Objectives = Field(default=Objectives(), description="what is minimized, by weight")
     teacher: str | None = Field(default=None, description="recipe or run whose probabilities are distilled")
     temperature: float = Field(default=2.0, gt=0, description="of the distillation")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of each label that is spread over all classes"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: in the cross-entropy classes weigh the inverse of their frequency"
+    )
     soft_labels: bool = Field(default=False, description="learn from the shares of votes where the data has them")
     sampling: Literal["natural", "balanced"] = Field(default="natural", description="balanced: every class as often")
-    augment: Augment = Augment()
+    augment: Augment = Field(default=Augment(), description="random changes of views")
     draws: int = Field(
         default=0,
         ge=0,
@@ -125,7 +129,9 @@ class Training(Options):
         "where nothing but the head learns",
     )
     cache_features: bool = Field(default=True, description="with frozen encoders, compute features once")
-    epochs: int = Field(default=20, ge=1, le=10_000)
+    epochs: int = Field(
+        default=20, ge=1, le=10_000, description="passes over the faces; the rate falls to 0 by the last"
+    )
     batch_size: int = Field(default=64, ge=1, description="faces a step, over all processes")
     accumulate: int = Field(default=1, ge=1, description="parts in which a batch is computed, to save memory")
     lr: float = Field(default=1e-3, gt=0, description="of the head, at its peak")
@@ -137,10 +143,12 @@ class Training(Options):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="decay of a moving average of the weights, which is then what is kept"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of what is computed; the weights stay fp32. fp16 needs a GPU"
+    )
     monitor: Literal["uar", "accuracy", "macro_f1", "loss"] = Field(default="uar", description="decides what is best")
     patience: int | None = Field(default=None, ge=1, description="epochs without a better one before it stops")
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last"] = Field(default="best", description="which epoch's weights the run is written with")
     workers: int = Field(default=0, ge=0, description="processes that augment")
     checkpoint_minutes: float = Field(default=5, gt=0, description="between checkpoints within an epoch")
     trackers: tuple[str, ...] = Field(default=(), description="accelerate's, by name: tensorboard, wandb, …")

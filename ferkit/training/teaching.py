@@ -14,7 +14,7 @@ from ferkit.labels import column_order
 from ferkit.pipelines import Pipeline
 from ferkit.preparation import view_digest
 from ferkit.recipe import Recipe
-from ferkit.training.trainer import Watcher
+from ferkit.training.live import Watcher
 
 
 def taught(

@@ -1,6 +1,7 @@
 """``ferkit.train``: from a recipe and data to a run."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -35,13 +36,13 @@ from ferkit.training.card import card
 from ferkit.training.folder import BEST, RunFolder, read_from, training_digest
 from ferkit.training.gathering import Gathered, gather
 from ferkit.training.learner import Learner, changed
-from ferkit.training.live import Live, Quiet
+from ferkit.training.live import Live, Quiet, Watcher
 from ferkit.training.metrics import by_class
 from ferkit.training.objectives import balanced_weights
 from ferkit.training.options import Training
 from ferkit.training.source import CLEAN, FeatureSource, ViewSource
 from ferkit.training.teaching import taught
-from ferkit.training.trainer import Source, Trainer, Watcher
+from ferkit.training.trainer import Source, Trainer
 from ferkit.weights import WeightsStore, sha256
 
 Data = str | Mapping[str, Any]
@@ -95,6 +96,7 @@ def train(
     shown = sys.stderr.isatty() if progress is None else progress
     main = accelerator.is_main_process
     with (
+        nullcontext() if main else warnings.catch_warnings(action="ignore"),  # the main process tells them
         RunFolder(folder, key, overwrite, sources) if main else nullcontext() as run,
         Live(training) if shown and main else Quiet() as live,
     ):
@@ -157,14 +159,16 @@ def _trained(
         accelerator.init_trackers("ferkit", config={"recipe": recipe.name, "digest": key})
     history = trainer.run()
     probabilities, truth = trainer.probabilities()
-    assert trainer.progress.best is not None
+    best = trainer.state.progress.best
+    assert best is not None
+    kept = best[1] if training.keep == "best" else len(history) - 1
     metrics = {
         "recipe": recipe.name,
         "training_digest": key,
         "data_digest": data,
-        "validation": history[trainer.progress.best[1] if training.keep == "best" else -1]["validation"],
+        "validation": history[kept]["validation"],
         "recall": by_class(probabilities, truth, judge.missed, recipe.labels),
-        "epoch": trainer.progress.best[1] + 1 if training.keep == "best" else len(history),
+        "epoch": kept + 1,
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "data": {"learnt_from": learn.summary() | _untaught(soft), "judged_by": judge.summary()},

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +20,12 @@ from ferkit import FerkitError, RecipeError, Registry
 from ferkit.cli import app
 from ferkit.recipe import load_recipe
 from ferkit.training import checkpoint
+from ferkit.training.card import card
 from ferkit.training.metrics import by_class, figures
 from ferkit.training.source import FeatureSource
 
 LABELS = ["neutral", "happiness", "sadness"]
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "train.md"
 
 
 def refused(train, recipe, message, **options):
@@ -53,6 +56,64 @@ def test_data_on_top_of_the_recipe(recipe, train, faces):
 @pytest.mark.parametrize("key", ["split", "validation"])
 def test_a_split_that_is_not_there(key, recipe, train):
     refused(train, recipe(**{f"data__{key}": "test"}), "no split 'test': choose one of train, validation")
+
+
+def test_faces_that_were_not_found_are_named(recipe, write_recipe, faces, portraits, tmp_path):
+    """The annotated detector finds a face where there is a box; small square pictures without one look like crops."""
+    rows = [f"{path.relative_to(tmp_path).as_posix()},{path.parent.name}" for path in sorted(faces.rglob("*.png"))]
+    lost = [n for n, row in enumerate(rows) if "train" in row][::2]
+    boxed = [row + (",,,," if n in lost else ",0,0,32,32") for n, row in enumerate(rows)]
+    boxed = [f"{n},{row.split('/')[1]},{row}" for n, row in enumerate(boxed)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,split,image,label,x0,y0,x1,y1", *boxed]) + "\n")
+    data = {"use": "manifest", "path": str(tmp_path / "t.csv"), "validation": "validation"}
+    path = write_recipe(recipe(data=data, detector={"use": "given"}, training={"epochs": 1}))
+    out = tmp_path / "run"
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "warning: no face was found in 24 of 48 pictures, which are small and square" in done.stderr
+    assert "`data.crops: true`" in done.stderr
+    assert (
+        f"no face was found in 24 of 48 pictures: {out / 'metrics.json'} names the first 20 (missed_ids)" in done.stderr
+    )
+    told = json.loads((out / "metrics.json").read_text())["data"]["learnt_from"]
+    assert (told["missed"], told["missed_ids"]) == (24, [str(n) for n in lost][:20])
+
+
+def test_a_head_on_features_learns_labels_that_its_encoder_lacks(recipe, train, write_faces):
+    labels = ["neutral", "happiness", "contempt"]
+    data = str(write_faces("contempt", labels, train=range(48), validation=range(48, 64)))
+    made = recipe(labels=labels, encoders={"nano": {"use": "nano"}}, data__path=data, training={"epochs": 1})
+    run, _ = train(made)
+    assert ferkit.pipeline(run).recipe.labels == tuple(labels)
+    message = r"the head average-probabilities needs logits .* encoders\.nano has no column for contempt"
+    refused(train, made | {"head": {"use": "average-probabilities"}}, message, out="other")
+
+
+def test_a_share_of_what_nano_has_seen_is_told_in_the_card(recipe):
+    figures_ = {"samples": 1, "missed": 0, "unreadable": {}}
+    metrics = {
+        "validation": {"n": 1, "missed": 0, "accuracy": 1, "uar": 1, "macro_f1": 1},
+        "data": {"learnt_from": figures_, "judged_by": figures_},
+        "recall": {},
+        "epoch": 1,
+        "epochs": 1,
+    }
+    for validation, told in ((0.1, True), ("validation", False)):
+        data = {"use": "fer2013", "path": "fer2013", "validation": validation}
+        text = card(load_recipe(recipe(encoders={"nano": {"use": "nano"}}, data=data)), metrics)
+        assert ("`nano` has seen the training split of FER2013" in text) is told
+
+
+def test_ctrl_c_before_anything_was_learnt_is_told(recipe, write_recipe, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ferkit.training.train.gather", interrupt)
+    command = ["train", str(write_recipe(recipe())), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 130
+    assert "interrupted before anything was learnt: there is nothing to go on from" in done.stderr
+    assert "goes on" not in done.stderr
 
 
 def test_labels_that_the_recipe_lacks(recipe, train):
@@ -236,9 +297,12 @@ def test_trackers(recipe, train, monkeypatch):
     refused(train, recipe(training={"trackers": ["tensorboard"]}), "tensorboard is not installed: pip install")
 
 
-def test_tensorboard_is_written(recipe, train):
-    run, _ = train(recipe(training={"trackers": ["tensorboard"], "epochs": 2}))
+def test_tensorboard_is_written_and_the_page_lists_all_that_a_run_holds(recipe, train):
+    run, _ = train(recipe(training={"trackers": ["tensorboard"], "epochs": 2, "learn": {"vit": 1}}))
     assert any(b"validation/uar" in events.read_bytes() for events in run.rglob("events.out.tfevents.*"))
+    table = PAGE.read_text(encoding="utf-8").split("## The run")[1].split("##")[0].replace("NAME", "vit")
+    for item in run.iterdir():
+        assert f"`{item.name}{'/' if item.is_dir() else ''}`" in table
 
 
 def test_a_folder_with_other_things(recipe, train, tmp_path):
@@ -303,7 +367,8 @@ def test_the_command_tells_what_was_left_out(recipe, write_recipe, faces, tmp_pa
     out = tmp_path / "run"
     done = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--device", "cpu"])
     assert done.exit_code == 0, done.output
-    assert "no face was found in 1 of 49 pictures, 1 of which can't be read" in done.stderr
+    assert done.stderr.count("can't be read") == 1  # once, before training
+    assert "no face was found" not in done.stderr
     assert f"on 16 held-out faces (epoch 1 of 1). Use it: ferkit predict PICTURES --recipe {out}" in done.stderr
     wrong = CliRunner().invoke(app, ["train", str(path), "--out", str(out), "--data", "faces"])
     assert wrong.exit_code == 2

@@ -72,6 +72,7 @@ def train_together(tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        (tmp_path / "stderr.txt").write_text(done.stderr)
         return tmp_path / "two"
 
     return run
@@ -90,12 +91,18 @@ def test_two_processes_train_as_one_does(settings, recipe, train, train_together
     train_together(path)  # it is finished: nobody waits for the others
 
 
-def test_processes_agree_on_figures(recipe, train_together, write_recipe, checkpoints, tmp_path):
+def test_processes_agree_on_figures_and_one_of_them_tells(
+    recipe, train_together, write_recipe, checkpoints, faces, tmp_path
+):
     """Else one stops and the other waits. Each has seen other faces, so the statistics of its batch norms are others."""
+    (faces / "train" / "neutral" / "broken.png").write_bytes(b"broken")
     settings = {"learn": {"one": 1}, "epochs": 2, "batch_size": 16, "lr": 0.05}
     train_together(write_recipe(recipe(encoders={"one": checkpoints["test_resnet"]}, training=settings)))
     first, second = ((tmp_path / f"figures-{rank}.json").read_text() for rank in range(2))
     assert first == second
+    told = (tmp_path / "stderr.txt").read_text()
+    assert told.count("1 of 49 pictures can't be read") == 1
+    assert told.count("Use it: ferkit predict") == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def no_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize(("keep", "file"), [("best", r"best\.safetensors"), ("last", r"checkpoint\.pt")])
+@pytest.mark.parametrize(("keep", "file"), [("best", r"best\.safetensors"), ("last", r"checkpoint\.safetensors")])
 def test_a_full_disk_is_told_and_the_run_goes_on_later(keep, file, recipe, train, history, tmp_path):
     made = recipe(training={"learn": "all", "epochs": 2, "batch_size": 16, "keep": keep})
     whole, _ = train(made, "whole")

@@ -86,7 +86,7 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
     }  # fmt: skip
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert metrics["data"]["judged_by"] == {
-        "samples": 16, "missed": 0, "unreadable": {}, "by_label": {"neutral": 6, "happiness": 5, "sadness": 5},
+        "samples": 16, "missed": 0, "missed_ids": [], "unreadable": {}, "by_label": {"neutral": 6, "happiness": 5, "sadness": 5},
         "absent_labels": [], "shared": {"groups": 0, "subjects": 0},
     }  # fmt: skip
     assert {label: row["n"] for label, row in metrics["recall"].items()} == metrics["data"]["judged_by"]["by_label"]
@@ -95,6 +95,8 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
     assert f"Epoch {metrics['epoch']} of 2" in card
     assert f"accuracy {metrics['validation']['accuracy']:.1%}" in card
     assert "| held out | 16 | 0 | 0 |" in card
+    start = "A run of ferkit: of the recipe `test`, the head `linear` and the encoder `vit` learnt on folder."
+    assert card.splitlines()[2] == start
     for label, row in metrics["recall"].items():
         assert f"| {label} | {row['n']} | {row['recall']:.1%} |" in card
 
@@ -138,7 +140,12 @@ def test_a_run_is_trained_again(recipe, train, faces, judged):
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if name.startswith(("blocks.5.", "norm."))}
-    third, _ = train(str(second), "third", overrides={"training.learn": "head"})
+    extending = {"extends": str(second), "name": "third", "training": {"learn": "head"}}
+    third, _ = train(extending, "third")
+    assert (
+        "of the recipe `third`, which extends `second`, the head `linear` learnt on"
+        in (third / "README.md").read_text()
+    )
     assert not (third / "encoder-vit.safetensors").exists()
     paths = sorted((faces / "validation").rglob("*.png"))
     torch.testing.assert_close(probabilities(third, paths), judged[2], atol=PIXELS, rtol=0)

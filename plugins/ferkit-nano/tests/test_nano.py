@@ -1,4 +1,6 @@
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 import pytest
@@ -64,9 +66,29 @@ def test_logits_follow_the_recipes_labels_by_name():
     assert torch.equal(some, all_of_them[:, [6, 0]])
 
 
-def test_labels_it_was_not_trained_for_are_refused():
-    with pytest.raises(FerkitError, match="no column for contempt"):
-        NanoEncoder(NanoConfig(), context(labels=("neutral", "contempt")))
+def test_without_a_column_for_every_label_there_are_no_logits():
+    output = encode(torch.rand(2, 3, 96, 96), labels=("neutral", "contempt"))
+    assert output.logits is None
+    assert output.pooled.shape == (2, 1024)
+    with pytest.raises(
+        FerkitError, match=r"average-probabilities needs logits .* encoders\.nano has no column for contempt"
+    ):
+        ferkit.pipeline("default", {"labels": [*LABELS, "contempt"]})
+
+
+def test_threads_that_come_together_fuse_once():
+    encoder, views = NanoEncoder(NanoConfig(), context()), torch.rand(1, 3, 96, 96)
+    alone = encode(views).logits
+    start = threading.Barrier(8)
+
+    def call(_):
+        start.wait()
+        with torch.inference_mode():
+            return encoder(views).logits
+
+    with ThreadPoolExecutor(8) as pool:
+        for logits in pool.map(call, range(8)):
+            assert torch.allclose(logits, alone, atol=1e-4)
 
 
 def test_weights_without_labels_or_of_another_network_are_refused(tmp_path):

@@ -13,7 +13,7 @@ crops of 1, and on the boxes that the recipe's detector found in 3.
 import argparse
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,24 @@ Rows = list[np.ndarray | None]
 
 
 def scores(truth: Sequence[str], rows: Rows) -> dict[str, Any]:
-    """Figures of probabilities by picture; those without a face count as wrong in ``accuracy``."""
+    """Figures of probabilities by picture; those without a face count as wrong in ``accuracy`` and ``uar_all``."""
     found = [index for index, row in enumerate(rows) if row is not None]
     true = [truth[index] for index in found]
+    if not found:
+        high = binomtest(0, len(rows)).proportion_ci(method="wilson").high
+        return {"n": len(rows), "missed": len(rows), "accuracy": 0.0, "uar_all": 0.0, "wilson95": [0.0, high]}
     probabilities = np.stack([row for row in rows if row is not None])
     guess = [LABELS[index] for index in probabilities.argmax(1)]
     present = [label for label in LABELS if label in true]
     right = np.array(true) == np.array(guess)
+    hits = {label: sum(t == g == label for t, g in zip(true, guess, strict=True)) for label in LABELS}
     interval = binomtest(int(right.sum()), len(rows)).proportion_ci(method="wilson")
     recalls = recall_score(true, guess, labels=present, average=None)
     return {
         "n": len(rows),
         "missed": len(rows) - len(found),
         "accuracy": float(right.sum() / len(rows)),
+        "uar_all": float(np.mean([hits[label] / truth.count(label) for label in LABELS if label in truth])),
         "wilson95": [interval.low, interval.high],
         "accuracy_found": accuracy_score(true, guess),
         "uar_found": recall_score(true, guess, labels=present, average="macro"),
@@ -84,14 +89,25 @@ def enlarged(path: str) -> np.ndarray:
 
 
 def by_yaw(truth: Sequence[str], found: Sequence[ferkit.Prediction | None], rows: Rows) -> dict[str, Any]:
-    """Accuracy, UAR and n over the range of |yaw| that the recipe's pose estimator gives."""
+    """Accuracy, UAR and n over the range of |yaw| that the recipe's pose estimator gives.
+
+    Of a face that was not found, or whose pose is not known, there is no yaw: ``unknown`` counts these, so that n adds up.
+    """
     report = {}
-    for low, high in YAWS:
-        own = [i for i, face in enumerate(found) if face is not None and low <= abs(face.pose.yaw) < high]
+    ranges = {f"{low}-{high}": (low, high) for low, high in YAWS}
+    places = [_range(face, ranges) for face in found]
+    for name in (*ranges, "unknown"):
+        own = [i for i, place in enumerate(places) if place == name]
         if own:
             part = scores([truth[i] for i in own], [rows[i] for i in own])
-            report[f"{low}-{high}"] = {key: part[key] for key in ("n", "accuracy", "wilson95", "uar_found")}
+            report[name] = {key: part[key] for key in ("n", "missed", "accuracy", "wilson95", "uar_all")}
     return report
+
+
+def _range(face: ferkit.Prediction | None, ranges: Mapping[str, tuple[int, int]]) -> str:
+    """The name of the range in which a face's |yaw| lies, ``unknown`` where there is none."""
+    yaw = float("nan") if face is None else abs(face.pose.yaw)
+    return next((name for name, (low, high) in ranges.items() if low <= yaw < high), "unknown")
 
 
 def peer(path: Path) -> Callable[[list[np.ndarray]], Rows]:
@@ -167,7 +183,8 @@ def main() -> None:
             low, high = part["wilson95"]
             print(
                 f"{name}: n {part['n']}, missed {part['missed']}, accuracy {part['accuracy']:.1%} ({low:.1%}-{high:.1%}), "
-                f"UAR {part['uar_found']:.1%}, macro-F1 {part['macro_f1_found']:.1%}, ECE {part['ece']:.1%}"
+                f"UAR {part['uar_all']:.1%} "
+                f"(of those found {part['uar_found']:.1%}), macro-F1 {part['macro_f1_found']:.1%}, ECE {part['ece']:.1%}"
             )
         elif isinstance(part, dict):
             print(name, {key: (each["n"], round(each["accuracy"], 3)) for key, each in part.items()})

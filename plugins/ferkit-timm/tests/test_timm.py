@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 import ferkit
-from ferkit import ComponentError, Context, FerkitError, RecipeError, WeightsError
+from ferkit import ComponentError, Context, RecipeError, WeightsError
 from ferkit.weights import WeightsStore
 from ferkit_timm import TimmConfig
 from ferkit_timm.encoder import TimmEncoder
@@ -151,10 +151,13 @@ def test_weights_of_another_model_are_refused(checkpoints):
         )
 
 
-def test_labels_the_classifier_lacks_are_named(checkpoints):
+def test_a_classifier_that_lacks_labels_names_them_and_gives_no_logits(checkpoints):
     path = checkpoints["test_efficientnet"][1]
-    with pytest.raises(FerkitError, match="no column for sadness"):
-        TimmEncoder(config("test_efficientnet", path, labels=("neutral", "happy", "anger")), context())
+    encoder = TimmEncoder(config("test_efficientnet", path, labels=("neutral", "happy", "anger")), context())
+    assert encoder.missing_labels == ("sadness",)
+    for count in (0, 2):
+        output = encoder(torch.rand(count, 3, 64, 64))
+        assert output.logits is None and len(output.pooled) == count
 
 
 def test_nothing_is_downloaded_unless_asked(tmp_path, monkeypatch):

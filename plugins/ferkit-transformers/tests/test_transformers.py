@@ -160,9 +160,12 @@ def test_a_recipe_predicts_with_a_published_classifier(checkpoints):
     assert predictions.provenance["weights"] == {f"{folder}/": sha256(folder)}
 
 
-def test_labels_a_classifier_lacks_are_named(checkpoints):
-    with pytest.raises(FerkitError, match="was trained for Happy, sad, Neutral and has no column for fear"):
-        encoder(checkpoints["vit-classifier"][1], labels=("neutral", "fear"), classifier=True)
+def test_a_classifier_that_lacks_labels_names_them_and_gives_no_logits(checkpoints):
+    found = encoder(checkpoints["vit-classifier"][1], labels=("neutral", "fear"), classifier=True)
+    assert found.missing_labels == ("fear",)
+    for count in (0, 2):
+        output = found(torch.rand(count, 3, 64, 64))
+        assert output.logits is None and len(output.pooled) == count
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])

@@ -1,16 +1,18 @@
 """Encoder ``nano``: an expression classifier with its pooled and spatial features."""
 
 import json
+import threading
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit import Context, EncoderOutput, WeightsError
-from ferkit.labels import column_order
+from ferkit.labels import column_order, missing_labels
 from ferkit_nano import NanoConfig
 from ferkit_nano.network import FEATURES, MEAN, STD, Nano, fuse
 
+_FUSING = threading.Lock()  # of the module: an encoder is copied to other processes
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in the grey pictures it was trained on
 
 
@@ -19,7 +21,7 @@ class NanoEncoder:
 
     Args:
         config: Names its weights.
-        context: Its labels must be among those the weights were trained for.
+        context: Where its labels are not all among those the weights were trained for, there are no logits.
 
     Raises:
         WeightsError: If the weights are missing, altered, or of another network.
@@ -36,7 +38,8 @@ class NanoEncoder:
             )
         trained_for = json.loads(metadata["labels"])
         self.size = int(metadata["size"])
-        self.columns = column_order(trained_for, context.labels, "the encoder nano")
+        self.missing_labels = missing_labels(trained_for, context.labels)
+        self.columns = None if self.missing_labels else column_order(trained_for, context.labels, "the encoder nano")
         self._network = Nano(len(trained_for), config.dropout)
         _load(self._network, tensors, config.weights)
         self._plain = context.training
@@ -50,15 +53,20 @@ class NanoEncoder:
     def __call__(self, pixels: Tensor) -> EncoderOutput:
         """Pooled ``[M, 1024]``, tokens ``[M, T, 1024]`` and logits ``[M, C]`` of views ``[M, 3, S, S]``."""
         if not self._plain:
-            fuse(self._network)  # not before: what was learnt is put in place after construction
-            self._plain = True
+            with _FUSING:
+                if not self._plain:
+                    fuse(self._network)  # not before: what was learnt is put in place after construction
+                    self._plain = True
         grey = self._prepare(pixels)
         maps = self._network.features(grey)
         pooled = maps.mean((2, 3))
+        tokens = maps.flatten(2).transpose(1, 2).float()
+        if self.columns is None:
+            return EncoderOutput(pooled.float(), tokens)
         logits = self._classified(pooled)
         if self._mirror and not self.module.training:
             logits = (logits + self._classified(self._network.features(grey.flip(-1)).mean((2, 3)))) / 2
-        return EncoderOutput(pooled.float(), maps.flatten(2).transpose(1, 2).float(), logits)
+        return EncoderOutput(pooled.float(), tokens, logits)
 
     def _classified(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self._network.classifier(self._network.drop(pooled))

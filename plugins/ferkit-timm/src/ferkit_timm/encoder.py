@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit import ComponentError, Context, EncoderOutput, WeightsError
-from ferkit.labels import column_order
+from ferkit.labels import column_order, missing_labels
 from ferkit_timm import TimmConfig, hub_reference
 
 
@@ -19,7 +19,7 @@ class TimmEncoder:
 
     Args:
         config: Names model and weights.
-        context: With ``config.labels``, its labels must be among them.
+        context: With ``config.labels``, there are no logits where its labels are not all among them.
 
     Raises:
         ComponentError: If timm has no such model, or the model no such layer.
@@ -39,7 +39,9 @@ class TimmEncoder:
         settings = timm.data.resolve_model_data_config(model)
         self.size = config.image_size or settings["input_size"][-1]
         self.mean, self.std = torch.tensor([settings["mean"], settings["std"]]).reshape(2, 3, 1, 1).to(context.device)
-        self.columns = column_order(config.labels, context.labels, config.model) if config.labels else None
+        self.missing_labels = missing_labels(config.labels, context.labels) if config.labels else ()
+        classifies = config.labels and not self.missing_labels
+        self.columns = column_order(config.labels, context.labels, config.model) if classifies else None
         self.dim: int = getattr(model, "head_hidden_size", None) or model.num_features
         self._layers = _layers(model, config)
         self.token_dim: int | None = model.num_features

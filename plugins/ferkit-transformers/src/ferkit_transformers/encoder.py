@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ferkit import ComponentError, Context, EncoderOutput
-from ferkit.labels import column_order
+from ferkit.labels import column_order, missing_labels
 from ferkit_transformers import TransformersConfig, reference
 from ferkit_transformers.loading import FAULTS, line, load_model, load_tokenizer
 from ferkit_transformers.preprocessing import load_preprocessing
@@ -23,7 +23,7 @@ class TransformersEncoder:
 
     Args:
         config: Names the model and what to load of it.
-        context: With ``config.classifier``, its labels must be among the model's.
+        context: With ``config.classifier``, there are no logits where its labels are not all among the model's.
 
     Attributes:
         logit_scale: With ``config.text``: the factor of the cosine in the model's own logits. SigLIP's logits also have a
@@ -33,7 +33,6 @@ class TransformersEncoder:
     Raises:
         ComponentError: If the model is none that turns pixels of a fixed size into features, or lacks what was asked for.
         WeightsError: If files are missing or altered, or do not fit.
-        FerkitError: If a classifier lacks a label.
     """
 
     logit_scale: float
@@ -43,8 +42,13 @@ class TransformersEncoder:
         folder = context.weights.path(place, pinned=False)
         self._prepare = load_preprocessing(folder, config.image_size).to(context.device)
         model = load_model(folder, context.dtype, text=config.text, classifier=config.classifier)
-        self.columns = _columns(model, context, place) if config.classifier else None
+        self._classifies = config.classifier
+        self.columns: list[int] | None = None
+        self.missing_labels: tuple[str, ...] = ()
         if config.classifier:
+            names = _class_names(model, place)
+            self.missing_labels = missing_labels(names, context.labels)
+            self.columns = None if self.missing_labels else column_order(names, context.labels, place)
             _watch(model)
         if config.text:
             self._tokenizer = load_tokenizer(folder)
@@ -70,7 +74,7 @@ class TransformersEncoder:
         return EncoderOutput(
             pooled.float(),
             hidden[:, self._prefix :].float(),
-            logits[:, self.columns].float() if logits is not None else None,
+            logits[:, self.columns].float() if logits is not None and self.columns else None,
         )
 
     def encode_text(self, texts: list[str]) -> Tensor:
@@ -93,7 +97,7 @@ class TransformersEncoder:
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Last hidden states ``[M, L, E]``, pooled ``[M, D]``, logits ``[M, K]`` in the model's order."""
-        if self.columns:
+        if self._classifies:
             return _classify(self.module, x, self._options)
         run = getattr(self.module, "get_image_features", self.module)
         output = run(pixel_values=x, **self._options)
@@ -128,14 +132,14 @@ class TransformersEncoder:
         return pooled.shape[1], hidden.shape[2], self._prefix_length(hidden)
 
 
-def _columns(model: Any, context: Context, place: str) -> list[int]:
-    """For each of the recipe's labels its column in the model's logits."""
+def _class_names(model: Any, place: str) -> list[str]:
+    """What the columns of the model's logits stand for."""
     if not isinstance(getattr(model, "classifier", None), nn.Module):
         raise ComponentError(
             f"{place}: {type(model).__name__} does not call its last layer `classifier`: use it without"
         )
     names = model.config.id2label
-    return column_order([names[index] for index in range(len(names))], context.labels, place)
+    return [names[index] for index in range(len(names))]
 
 
 def _watch(model: Any) -> None:

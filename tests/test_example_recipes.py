@@ -16,7 +16,7 @@ import ferkit
 from ferkit.labels import SEVEN
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.yaml"))
+RECIPES = [*sorted((ROOT / "examples" / "recipes").glob("*.yaml")), ROOT / "ferkit" / "recipes" / "clip-zero-shot.yaml"]
 PORTRAIT = ROOT / "examples" / "images" / "astronaut.jpg"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 NAMES = dict(enumerate(["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]))

@@ -11,6 +11,8 @@ from ferkit.cache import READERS, DamagedError
 
 _ENTRY = re.compile(r"[0-9a-f]{64}(\.[a-z]+)")
 _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{64}\.[a-z]+\.[0-9a-f]{8}\.tmp")
+ROOMS = ("features", "teacher", "turned", "views")
+"""What ferkit itself keeps, whether there is any of it or not."""
 ABANDONED = 3600.0  # seconds after which a half-written file is nobody's any more
 
 

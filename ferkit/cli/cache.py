@@ -51,8 +51,8 @@ def clear(
 
     folder, age = cache_folder(), 0.0 if older_than is None else seconds(older_than)
     names = rooms.room_names(folder)
-    if room is not None and room not in names:
-        raise FerkitError(f"{folder} has no room {room!r}: choose {', '.join(names) or 'none, it is empty'}")
+    if room is not None and room not in (*names, *rooms.ROOMS):
+        raise FerkitError(f"there is no room {room!r}: choose {', '.join(sorted({*names, *rooms.ROOMS}))}")
     chosen = names if room is None else [room]
     if chosen and not yes:
         what = f"what is older than {older_than} in " if older_than else ""

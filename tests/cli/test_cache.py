@@ -42,12 +42,13 @@ def test_info_counts_every_room(cli, cache):
 def test_an_empty_cache_is_no_error(cli):
     assert "it is empty" in cli("cache", "info").stderr
     cli("cache", "clear", "--yes")
+    cli("cache", "clear", "turned", "--yes")
     assert "0 entries read, 0 damaged" in cli("cache", "verify").stderr
 
 
 def test_clear_one_room_or_all_and_nothing_else(cli, cache):
     told = cli("cache", "clear", "nosuch", "--yes", code=2).stderr
-    assert "has no room 'nosuch': choose turned, views" in told
+    assert "there is no room 'nosuch': choose features, teacher, turned, views" in told
     cli("cache", "clear", "turned", "--yes")
     assert [name.rpartition(".")[2] for name in files(cache)] == ["safetensors"] * 2
     removed = json.loads(cli("cache", "clear", "--yes", "--json").stdout)["removed"]

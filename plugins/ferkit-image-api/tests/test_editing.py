@@ -166,7 +166,7 @@ def test_labels_of_many_words_and_other_scripts_are_found_too(build):
 
 
 def test_in_a_pipeline_the_face_found_again_in_the_answer_is_what_is_scored(server, tmp_path):
-    recipe = {"normalizer": {"use": "image-api", "url": server.url, "size": 256, "above_yaw": 0}}
+    recipe = {"normalizer": {"use": "image-api", "url": server.url, "size": 256, "above_yaw": 0, "cache": False}}
     pipeline = ferkit.pipeline("default", recipe)
     assert pipeline(face_picture()).flags == ((),)
     server.always = lambda handler: handler.answer(400, {"error": {"code": "moderation_blocked", "message": "no"}})

@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=80b5f7b1d79f5b2a69de966c86f015c119e3b41ef238c761374a8912bb315d41"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=5b74d100dea27f9609bc3817afde37b2dc71a2e8157deb4171d31dbacbd2302e"
 )
 
 

@@ -92,7 +92,7 @@ def faces(tmp_path):
     """One cut of a portrait for each label, and one to hold out."""
     with Image.open(PORTRAIT) as portrait:
         for n, label in enumerate(load_recipe("paper").labels):
-            for copy in range(2):
+            for copy in range(4):
                 path = tmp_path / "faces" / label / f"{copy}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 portrait.crop((100 + n, 20 + copy, 356, 276 + copy)).resize((96, 96)).save(path)

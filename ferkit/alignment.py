@@ -1,5 +1,7 @@
 """Cut faces out as upright squares."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,6 +9,8 @@ from torch.nn import functional as F
 from ferkit.geometry import FACE_TEMPLATE, similarity, to_five
 from ferkit.recipe_model import Align
 from ferkit.types import Faces
+
+_BANDS = 8  # of rows: grid_sample spreads over the cores along the batch alone
 
 
 def face_squares(faces: Faces, align: Align) -> Tensor:
@@ -83,9 +87,15 @@ def cut(image: Tensor, square: Tensor, size: int) -> Tensor:
         linear, shift, extent = linear * (small / extent).unsqueeze(1), shift * (small / extent), small
     theta = torch.cat([linear, (2 * shift + linear.sum(1) - extent).unsqueeze(1)], 1) / extent.unsqueeze(1)
     grid = F.affine_grid(theta.float().unsqueeze(0), [1, 3, size, size], align_corners=False)
-    mode = "bicubic" if scale < 1 else "bilinear"
-    view = F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
-    return view[0].clamp(0, 1)
+    bands = math.gcd(size, _BANDS)
+    view = F.grid_sample(
+        pixels.expand(bands, -1, -1, -1),
+        grid.reshape(bands, size // bands, size, 2),
+        mode="bicubic" if scale < 1 else "bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return view.transpose(0, 1).reshape(3, size, size).clamp(0, 1)
 
 
 def align_faces(images: tuple[Tensor, ...], faces: Faces, align: Align) -> Tensor:

@@ -46,7 +46,7 @@ def check_call(call: Mapping[str, Any], spec: EditorSpec, pipeline: type) -> Non
     }
     if spec.guidance:
         elsewhere[spec.guidance] = "set the option `guidance`"
-    known = [name for name in named(pipeline.__call__) if not _is_tensor(name)]  # type: ignore[operator]
+    known = [name for name in named(pipeline.__call__) if not _is_tensor(name)]
     check_names("call", call, known, elsewhere, pipeline.__name__)
 
 

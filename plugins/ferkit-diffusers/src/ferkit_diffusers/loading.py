@@ -74,7 +74,7 @@ def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Co
         try:
             pipeline = kind.from_pretrained(  # type: ignore[attr-defined]
                 folder,
-                dtype=DTYPES.get(dtype, context.dtype),
+                dtype=DTYPES[dtype] if dtype else context.dtype,
                 use_safetensors=True,
                 local_files_only=True,
                 **given,

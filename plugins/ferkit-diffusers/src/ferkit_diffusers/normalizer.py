@@ -105,7 +105,8 @@ class DiffusersNormalizer:
                 raise StageError(self._out_of_memory(error)) from error
             if len(crops) > 1:
                 return [face for crop, seed in zip(crops, seeds, strict=True) for face in self._turn([crop], [seed])]
-            return [self._given_up(line(error), error)]
+            self._give_up(line(error), error)
+            return [None]
         return [self._accepted(picture) for picture in pictures]
 
     def _edit(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> np.ndarray:
@@ -136,7 +137,8 @@ class DiffusersNormalizer:
     def _accepted(self, picture: np.ndarray) -> Frontal | None:
         """A picture ``[h, w, channels]`` as a face, or None where it can be none."""
         if fault := _fault(picture):
-            return self._given_up(fault)
+            self._give_up(fault)
+            return None
         self._failed = 0
         rgb = picture[..., :3]
         if self.spec.channels == 4:
@@ -144,7 +146,7 @@ class DiffusersNormalizer:
             rgb = rgb * alpha + (1 - alpha)
         return Frontal(torch.from_numpy((rgb * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous())
 
-    def _given_up(self, reason: str, error: Exception | None = None) -> None:
+    def _give_up(self, reason: str, error: Exception | None = None) -> None:
         self._failed += 1
         if self._failed >= HOPELESS:
             raise StageError(

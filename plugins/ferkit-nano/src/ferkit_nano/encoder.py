@@ -47,7 +47,7 @@ class NanoEncoder:
         if not context.training:
             self._network.eval().requires_grad_(False)
         self.dtype, self.device = context.dtype, context.device
-        self.module: nn.Module = self._network.to(context.device, context.dtype, memory_format=torch.channels_last)
+        self.module: nn.Module = self._network.to(context.device, context.dtype).to(memory_format=torch.channels_last)
         self.stages = self._network.stages
 
     def __call__(self, pixels: Tensor) -> EncoderOutput:

@@ -84,8 +84,9 @@ def fuse(network: nn.Module) -> None:
     for module in network.modules():
         children = dict(module.named_children())
         pairs = zip(list(children), list(children)[1:], strict=False)
-        for conv, norm in pairs:
-            if isinstance(children[conv], nn.Conv2d) and isinstance(children[norm], nn.BatchNorm2d):
+        for before, after in pairs:
+            conv, norm = children[before], children[after]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 with torch.no_grad():
-                    setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
-                setattr(module, norm, nn.Identity())
+                    setattr(module, before, fuse_conv_bn_eval(conv, norm))
+                setattr(module, after, nn.Identity())

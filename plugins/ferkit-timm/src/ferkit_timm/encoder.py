@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from typing import Any
 
 import timm
 import torch
@@ -40,15 +41,16 @@ class TimmEncoder:
         self.size = config.image_size or settings["input_size"][-1]
         self.mean, self.std = torch.tensor([settings["mean"], settings["std"]]).reshape(2, 3, 1, 1).to(context.device)
         self.missing_labels = missing_labels(config.labels, context.labels) if config.labels else ()
-        classifies = config.labels and not self.missing_labels
-        self.columns = column_order(config.labels, context.labels, config.model) if classifies else None
+        self.columns: list[int] | None = None
+        if config.labels and not self.missing_labels:
+            self.columns = column_order(config.labels, context.labels, config.model)
         self.dim: int = getattr(model, "head_hidden_size", None) or model.num_features
         self._layers = _layers(model, config)
         self.token_dim: int | None = model.num_features
         if self._layers:
             self.token_dim = sum(model.feature_info[index]["num_chs"] for index in self._layers)
         self.device, self.dtype = context.device, context.dtype
-        self.module: nn.Module = model.to(context.device, context.dtype).eval()
+        self.module: Any = model.to(context.device, context.dtype).eval()
         if not context.training:
             self.module.requires_grad_(False)
 
@@ -95,7 +97,7 @@ class TimmEncoder:
         return maps.flatten(2).transpose(1, 2)
 
 
-def _layers(model: nn.Module, config: TimmConfig) -> list[int]:
+def _layers(model: Any, config: TimmConfig) -> list[int]:
     """Indices of the layers chosen, counted from the first, in the network's order; none where its output is wanted."""
     if config.layers is None:
         return []
@@ -111,8 +113,8 @@ def _layers(model: nn.Module, config: TimmConfig) -> list[int]:
 
 def _joined(maps: list[Tensor]) -> Tensor:
     """Maps ``[M, E_i, h_i, w_i]`` as tokens ``[M, h·w, ΣE_i]`` of the smallest map's grid."""
-    grid = min(each.shape[-2:] for each in maps)
-    return torch.cat([F.adaptive_avg_pool2d(each, grid) for each in maps], 1).flatten(2).transpose(1, 2)
+    height, width = min(tuple(each.shape[-2:]) for each in maps)
+    return torch.cat([F.adaptive_avg_pool2d(each, (height, width)) for each in maps], 1).flatten(2).transpose(1, 2)
 
 
 def _takes_img_size(model: str) -> bool:
@@ -141,7 +143,7 @@ def _load(model: nn.Module, config: TimmConfig, context: Context) -> None:
         raise WeightsError(f"{source} does not fit {config.model}: {names}{hint}")
 
 
-def _converted(tensors: dict[str, Tensor], model: nn.Module, config: TimmConfig) -> dict[str, Tensor]:
+def _converted(tensors: dict[str, Tensor], model: Any, config: TimmConfig) -> dict[str, Tensor]:
     """A checkpoint as timm's own loading makes it fit: position embeddings resampled, names of old releases changed."""
     family = sys.modules[timm.model_entrypoint(config.model.split(".")[0]).__module__]
     if hasattr(family, "checkpoint_filter_fn"):

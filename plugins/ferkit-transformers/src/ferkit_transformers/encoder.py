@@ -54,7 +54,7 @@ class TransformersEncoder:
             self._tokenizer = load_tokenizer(folder)
             self.logit_scale = _take_logit_scale(model, place)
         self.device, self.dtype = context.device, context.dtype
-        self.module: nn.Module = model.to(context.device).eval()
+        self.module: Any = model.to(context.device).eval()
         if not context.training:
             model.requires_grad_(False)
         self._options = _options(model, self._prepare.crop)
@@ -85,7 +85,8 @@ class TransformersEncoder:
         if config.model_type.startswith("siglip"):  # trained to see its padding
             batch = {"input_ids": batch["input_ids"]}
         features = self.module.get_text_features(**{name: ids.to(self.device) for name, ids in batch.items()})
-        return features.pooler_output.float()
+        pooled: Tensor = features.pooler_output
+        return pooled.float()
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Parameters of the image tower from input to output: embeddings, each layer, norm with pooler or projection."""
@@ -114,8 +115,8 @@ class TransformersEncoder:
         if not patch:
             return 0
         sides = patch if isinstance(patch, list | tuple) else (patch, patch)
-        patches = (self._prepare.crop[0] // sides[0]) * (self._prepare.crop[1] // sides[1])
-        return max(0, hidden.shape[1] - patches)
+        patches: int = (self._prepare.crop[0] // sides[0]) * (self._prepare.crop[1] // sides[1])
+        return max(0, int(hidden.shape[1]) - patches)
 
     @torch.no_grad()
     def _probe(self, place: str) -> tuple[int, int, int]:

@@ -71,8 +71,10 @@ def load_preprocessing(folder: Path, image_size: int | None = None) -> Preproces
             f"the {type(processor).__name__} of {folder} does more than resize to a fixed size, crop, rescale and "
             "normalize: such a model can't be used as an encoder"
         )
+    if image_size is None:
+        return preprocessing
     side = (image_size, image_size)
-    return replace(preprocessing, resize=side, crop=side) if image_size else preprocessing
+    return replace(preprocessing, resize=side, crop=side)
 
 
 def _understood(processor: Any) -> Preprocessing | None:

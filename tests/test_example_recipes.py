@@ -7,7 +7,6 @@ import open_clip
 import pytest
 import timm
 import torch
-import yaml
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification, ViTImageProcessor
@@ -77,7 +76,7 @@ def shrunk(path, tiny):
     return {f"encoders.{name}": options for name, options in parts.items() if options}
 
 
-LEARNS = [path for path in RECIPES if "training" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+LEARNS = [path for path in RECIPES if ferkit.load_recipe(path).framework.training]
 
 
 @pytest.mark.parametrize("path", LEARNS, ids=lambda path: path.stem)

@@ -27,6 +27,7 @@ _HOMES = {
     "PoseEstimator": "ferkit.interfaces",
     "Normalizer": "ferkit.interfaces",
     "Sampler": "ferkit.interfaces",
+    "CropEditor": "ferkit.interfaces",
     "Versioned": "ferkit.interfaces",
     "Encoder": "ferkit.interfaces",
     "TextEncoder": "ferkit.interfaces",
@@ -87,6 +88,9 @@ if TYPE_CHECKING:
     from ferkit.hookspecs import hookimpl as hookimpl
     from ferkit.interfaces import (
         Context as Context,
+    )
+    from ferkit.interfaces import (
+        CropEditor as CropEditor,
     )
     from ferkit.interfaces import (
         Dataset as Dataset,

@@ -4,7 +4,7 @@ Every component is constructed as ``Target(config, context)``. Each gets values 
 them, and gives the same for a batch as for its parts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,9 +64,24 @@ class Normalizer(Protocol):
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A normalizer that can try again: sample 0 is what calling it gives, every other is another draw."""
+    """A normalizer whose work is dear: it hands over each face as soon as that is turned, and can try again.
 
-    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Sequence[Frontal | None]: ...
+    ``sampled`` yields the index of a face and what was made of it, in any order; sample 0 is what calling it gives, every
+    other is another draw. What was yielded is kept, whatever happens next. None is the last word on a face; one that is
+    not yielded failed for now, and is asked for again by the next run.
+    """
+
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Iterator[tuple[int, Frontal | None]]: ...
+
+
+@runtime_checkable
+class CropEditor(Protocol):
+    """A normalizer that sees nothing of a face but :func:`ferkit.editing.face_crop` with the margin it names.
+
+    What it gave is then kept by that crop: a landmark or a yaw that another component sees otherwise changes nothing.
+    """
+
+    crop_margin: float
 
 
 @runtime_checkable

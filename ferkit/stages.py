@@ -90,5 +90,10 @@ def check_turned(turned: Sequence[object], _batch: ImageBatch, faces: Faces) -> 
     if len(turned) != len(faces):
         raise StageError(f"was given {len(faces)} faces and returned {len(turned)} results")
     for result in turned:
-        if result is not None and not isinstance(result, Frontal):
-            raise StageError(f"returned a {type(result).__name__} for a face, neither a Frontal nor None")
+        check_frontal(result)
+
+
+def check_frontal(result: object) -> None:
+    """A Frontal or None."""
+    if result is not None and not isinstance(result, Frontal):
+        raise StageError(f"returned a {type(result).__name__} for a face, neither a Frontal nor None")

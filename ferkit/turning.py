@@ -13,20 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ferkit.alignment import face_squares
 from ferkit.cache import Cache, Picture, digest
 from ferkit.components import map_texts, operational_fields, weight_fields
-from ferkit.errors import ComponentError
-from ferkit.interfaces import Context, Normalizer, Sampler, Versioned
+from ferkit.errors import ComponentError, StageError
+from ferkit.interfaces import Context, CropEditor, Normalizer, Sampler, Versioned
 from ferkit.recipe import Part
-from ferkit.recipe_model import Normalization
-from ferkit.stages import check_turned, guarded
+from ferkit.recipe_model import Align, Normalization
+from ferkit.stages import check_frontal, check_turned, guarded, stage
 from ferkit.types import Faces, Frontal, ImageBatch
 from ferkit.weights import Reference
 
 ROOM = "turned"
 FORMAT = 1  # of the entries, and of what ferkit.editing cuts out: another one asks for every face again
-GROUP = 8
-"""How many faces a normalizer gets at once: enough for one that batches, and no more are lost when a run is killed."""
+GROUP = 16
+"""How many faces a normalizer gets at once: enough for one that batches or waits for a server, few to hold in memory."""
 DECIMALS = 2  # of pixels and degrees in a key: a detector's last bits depend on the batch
 
 
@@ -45,10 +46,13 @@ class Turn:
     cached: bool
 
 
+UNTURNED = Turn(None, 0.0, cached=False)
+
+
 class Turner:
     """A normalizer that is asked for nothing twice.
 
-    None is its last word on a face and kept, too: what may go better the next time is an error, and never kept.
+    None is its last word on a face and kept, too. What a :class:`ferkit.interfaces.Sampler` leaves out is not.
 
     Args:
         part: The normalizer in the recipe.
@@ -66,9 +70,8 @@ class Turner:
     ) -> None:
         self._samples = normalization.samples
         self._call = guarded(part, normalizer, Sequence, check_turned)
-        if isinstance(normalizer, Sampler):
-            self._sampled = guarded(part, normalizer.sampled, Sequence, check_sampled)
-        elif self._samples > 1:
+        self._part, self._sampler = part, normalizer if isinstance(normalizer, Sampler) else None
+        if self._samples > 1 and self._sampler is None:
             raise ComponentError(
                 f"normalizer.samples: {self._samples}: {part.name} turns a face in one way only, so there is nothing to "
                 "choose from: set it to 1, or choose a normalizer that can draw again (ferkit.Sampler)"
@@ -77,10 +80,11 @@ class Turner:
         self._cache = cache if (not part.registered.component.cheap if keeps is None else keeps) else None
         self._readers = ThreadPoolExecutor(min(GROUP, os.cpu_count() or 1))  # decoding is what a hit costs
         self._decided = fingerprint(part, normalizer, context) if self._cache else {}
+        self._crop_margin = normalizer.crop_margin if isinstance(normalizer, CropEditor) else None
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> Iterator[list[list[Turn]]]:
-        """For each of ``faces`` all its draws, lazily, a group at a time; a group is kept before it is passed on."""
-        pictures = _Pictures(batch)
+        """For each of ``faces`` all its draws, lazily, a group at a time; each is kept as soon as it is there."""
+        pictures = _Pictures(batch, self._crop_margin)
         for start in range(0, len(faces), GROUP):
             group = faces.select(torch.arange(start, min(start + GROUP, len(faces))))
             contents = [pictures.face(group, face) for face in range(len(group))] if self._cache else []
@@ -90,29 +94,37 @@ class Turner:
     def _draw(self, batch: ImageBatch, group: Faces, contents: Sequence[Any], sample: int) -> list[Turn]:
         """One draw of each face of a group."""
         if self._cache is None:
-            return self._ask(batch, group, sample)
+            made = dict(self._ask(batch, group, sample))
+            return [made.get(face, UNTURNED) for face in range(len(group))]
         keys = [digest([self._decided, content, sample]) for content in contents]
         first = {key: keys.index(key) for key in keys}  # a face may be there twice
         found = self._readers.map(partial(self._cache.load_picture, ROOM), first)
         known = {key: _turn(picture) for key, picture in zip(first, found, strict=True) if picture is not None}
         missing = {key: face for key, face in first.items() if key not in known}
         if missing:
-            asked = self._ask(batch, group.select(torch.tensor(list(missing.values()))), sample)
-            for key, turn in zip(missing, asked, strict=True):
-                self._cache.save_picture(ROOM, key, *_picture(turn))
-                known[key] = turn
-        return [known[key] for key in keys]
+            owners = list(missing)
+            for face, turn in self._ask(batch, group.select(torch.tensor(list(missing.values()))), sample):
+                self._cache.save_picture(ROOM, owners[face], *_picture(turn))
+                known[owners[face]] = turn
+        return [known.get(key, UNTURNED) for key in keys]
 
-    def _ask(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Turn]:
+    def _ask(self, batch: ImageBatch, faces: Faces, sample: int) -> Iterator[tuple[int, Turn]]:
+        """What the normalizer makes of ``faces``, as it comes, with the index of each."""
         started = time.perf_counter()
-        results = self._sampled(batch, faces, sample) if sample else self._call(batch, faces)
-        seconds = (time.perf_counter() - started) / len(faces)
-        return [Turn(result, seconds, cached=False) for result in results]
-
-
-def check_sampled(turned: Sequence[object], batch: ImageBatch, faces: Faces, _sample: int) -> None:
-    """As :func:`ferkit.stages.check_turned`."""
-    check_turned(turned, batch, faces)
+        if self._sampler is None:
+            results = self._call(batch, faces)
+            seconds = (time.perf_counter() - started) / len(faces)
+            yield from ((face, Turn(result, seconds, cached=False)) for face, result in enumerate(results))
+            return
+        waiting = set(range(len(faces)))
+        with stage(self._part):
+            for face, result in self._sampler.sampled(batch, faces, sample):
+                if face not in waiting:
+                    raise StageError(f"was given {len(faces)} faces and returned the face {face!r}, or that one twice")
+                waiting.remove(face)
+                check_frontal(result)
+                yield face, Turn(result, time.perf_counter() - started, cached=False)
+                started = time.perf_counter()
 
 
 def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[str, Any]:
@@ -140,12 +152,15 @@ def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[st
 class _Pictures:
     """What of a batch's pictures and faces a normalizer is given; each picture is digested once, if at all."""
 
-    def __init__(self, batch: ImageBatch) -> None:
-        self._batch = batch
+    def __init__(self, batch: ImageBatch, crop_margin: float | None) -> None:
+        self._batch, self._crop_margin = batch, crop_margin
         self._digests: dict[int, str] = {}
 
     def face(self, faces: Faces, face: int) -> list[object]:
-        """Plain data that tells a face from every other."""
+        """Plain data that tells a face from every other, in the eyes of this normalizer."""
+        if self._crop_margin is not None:
+            square = face_squares(faces.select(torch.tensor([face])), Align(method="box", margin=self._crop_margin))
+            return [self._digest(int(faces.image_index[face])), _rounded(square)]
         points = {scheme: values[face] for scheme, values in sorted(faces.landmarks.items())}
         return [
             self._digest(int(faces.image_index[face])),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ TURNS = (9.0, 0.0, -30.0)  # pixels by which the tip of the nose is moved, by dr
 class EditorConfig(Config):
     landmarks: bool = True
     refuses: bool = False
+    troubled: int | None = None
+    at_most: Annotated[int | None, OPERATIONAL] = None
     patience: Annotated[float, OPERATIONAL] = 1.0
 
 
@@ -41,19 +44,24 @@ class Editor:
     release = "1"
 
     def __call__(self, batch, faces):
-        return self.sampled(batch, faces, 0)
+        return [result for _, result in self.sampled(batch, faces, 0)]
 
     def sampled(self, batch, faces, sample):
         Editor.calls += 1
-        if Editor.broken:
-            raise StageError("the server is down")
-        Editor.asked += len(faces)
+        for face in reversed(range(len(faces))):
+            if Editor.broken or Editor.asked == self.config.at_most:
+                raise StageError("the server is down")
+            Editor.asked += 1
+            if self.config.troubled != int(faces.boxes[face, 0] - FACE_BOX[0]):
+                yield face, self.turned(sample)
+
+    def turned(self, sample):
         points = torch.tensor(FACE_LANDMARKS)
         points[2, 0] += TURNS[sample]
         picture = face_picture()
         picture[2] //= 3  # yellower than it was
         result = Frontal(picture, points if self.config.landmarks else None, score=(5 + sample) / 10)
-        return [None if self.config.refuses else result for _ in range(len(faces))]
+        return None if self.config.refuses else result
 
 
 class Once:
@@ -240,6 +248,44 @@ def test_a_refusal_is_kept_and_an_error_is_not(prepare):
         outcome(prepare())
     Editor.broken = False
     assert outcome(prepare()).flags == ()
+
+
+def test_what_was_yielded_before_an_error_is_kept(prepare):
+    with pytest.raises(StageError, match="the server is down"):
+        outcome(prepare(at_most=3), count=8)
+    found = outcome(prepare(), count=8)
+    assert [face.cached for face in found] == [False] * 5 + [True] * 3  # it begins with the last
+    assert Editor.asked == 8
+
+
+def test_a_face_that_is_left_out_failed_and_is_asked_for_again(prepare):
+    for _ in range(2):
+        found = outcome(prepare(troubled=1), count=3)
+        assert [face.flags for face in found] == [(), ("edit_failed",), ()]
+    assert [face.cached for face in found] == [True, False, True]
+    assert Editor.asked == 4
+
+
+def test_an_index_out_of_place_is_an_error(prepare, monkeypatch):
+    for faces in ([3], [0, 0], [None]):
+        monkeypatch.setattr(Editor, "sampled", lambda *_, faces=faces: ((face, None) for face in faces))
+        with pytest.raises(StageError, match=r"acme:editor 1.0: was given 2 faces and returned the face"):
+            outcome(prepare(cache=False), count=2)
+
+
+def test_who_sees_but_the_crop_is_asked_again_for_another_crop_alone(prepare, monkeypatch):
+    def cached(yaw, roll, points):
+        batch, faces = scene()
+        known = {"5": torch.tensor([FACE_LANDMARKS]) + points}
+        posed = replace(faces, pose=torch.tensor([[yaw, 0.0, roll]]), landmarks=known)
+        return prepare(above_yaw=0)._preparation._views.outcomes(batch, posed)[1][0].cached
+
+    assert not cached(40, 0, 0)
+    assert not cached(41, 0, 0)  # it may look at everything
+    monkeypatch.setattr(Editor, "crop_margin", 0.5, raising=False)
+    assert not cached(40, 0, 0)
+    assert cached(41, 0, 1)
+    assert not cached(40, 5, 0)
 
 
 def entries():

@@ -12,7 +12,7 @@ import torch
 from crowds import crowd, worst
 from PIL import Image
 
-from ferkit import ComponentError, Faces, ImageBatch, Sampler, StageError, Versioned
+from ferkit import ComponentError, CropEditor, Faces, ImageBatch, Sampler, StageError, Versioned
 from ferkit.editing import FRONTAL_PROMPT, face_crop, face_seed
 from ferkit.registry import default_registry
 from ferkit.testing import face_picture
@@ -47,9 +47,10 @@ def test_seed_and_sample_decide_the_pixels(build, editor):
     batch, faces = crowd(1)
     normalizer = build(editor)
     assert isinstance(normalizer, Sampler) and isinstance(normalizer, Versioned)
+    assert isinstance(normalizer, CropEditor)
     first = normalizer(batch, faces)
-    assert worst(first, normalizer.sampled(batch, faces, 0)) == 0
-    assert worst(first, normalizer.sampled(batch, faces, 1)) > 0
+    assert worst(first, [frontal for _, frontal in normalizer.sampled(batch, faces, 0)]) == 0
+    assert worst(first, [frontal for _, frontal in normalizer.sampled(batch, faces, 1)]) > 0
     assert worst(first, build(editor, seed=1)(batch, faces)) > 0
     assert worst(first, build(editor)(batch, faces)) == 0
 

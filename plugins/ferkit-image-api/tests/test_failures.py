@@ -306,6 +306,15 @@ def test_a_picture_that_can_not_be_fetched_costs_no_second_edit(server, build):
     assert len(server.posts) == 2
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_at_once(server, build):
     release = threading.Event()
 

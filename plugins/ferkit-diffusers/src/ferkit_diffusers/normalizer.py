@@ -1,7 +1,6 @@
 """The normalizers: one adapter for every pipeline that edits a picture by an instruction."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,17 +13,13 @@ from torch import Tensor
 
 from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch, StageError
 from ferkit.components import map_texts
-from ferkit.editing import check_prompt, face_crop, face_seed
+from ferkit.editing import Failures, check_prompt, face_crop, face_seed
 from ferkit.weights import Reference
 from ferkit_diffusers.arguments import check_call
 from ferkit_diffusers.editors import EDITORS, EditorSpec, inspected
 from ferkit_diffusers.loading import add_loras, line, load_pipeline, pipeline_class, place, set_scheduler
 from ferkit_diffusers.options import EditorConfig, reference, settle
 from ferkit_diffusers.token_types import tell_token_types
-
-HOPELESS = 5
-"""Faces in a row that fail before it is taken to be the editor's fault, not theirs."""
-log = logging.getLogger(__name__)
 
 
 class DiffusersNormalizer:
@@ -67,7 +62,8 @@ class DiffusersNormalizer:
         told = tell_token_types(self.pipeline)
         self._place(context.device)
         self._config, self._seed = config, context.seed
-        self._failed = 0
+        self.crop_margin = config.margin
+        self._failures = Failures(spec.pipeline, ". Look at `load` and `call`, and try it on one picture in diffusers")
         weights = [
             context.weights.used[str(Reference.parse(text))] for text in (place_of_model, *(i.file for i, _ in loras))
         ]
@@ -80,22 +76,24 @@ class DiffusersNormalizer:
         Raises:
             StageError: If memory does not suffice, or face after face fails.
         """
-        return self.sampled(batch, faces, 0)
+        turned = dict(self.sampled(batch, faces, 0))
+        return [turned.get(face) for face in range(len(faces))]
 
-    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Frontal | None]:
-        """Another draw of each face, from other noise."""
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Iterator[tuple[int, Frontal | None]]:
+        """A draw of each face as it comes, from its own noise.
+
+        None is a face of which the pipeline makes what can be no face, and always will. One that it failed on is left out.
+        """
         size = self._config.batch_size if self.spec.batches else 1
-        turned: list[Frontal | None] = []
         for start in range(0, len(faces), size):
-            crops = [
-                face_crop(batch, faces, face, self._config.margin, self._settings.resolution)
-                for face in range(start, min(start + size, len(faces)))
-            ]
-            turned += self._turn(crops, [face_seed(self._seed, crop, sample) for crop in crops])
-        return turned
+            owners = range(start, min(start + size, len(faces)))
+            crops = [face_crop(batch, faces, face, self.crop_margin, self._settings.resolution) for face in owners]
+            turned = self._turn(crops, [face_seed(self._seed, crop, sample) for crop in crops])
+            for face, results in zip(owners, turned, strict=True):
+                yield from ((face, result) for result in results)
 
-    def _turn(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> list[Frontal | None]:
-        """Edit crops at once; if that fails, one by one, so that no face is lost with another."""
+    def _turn(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> list[list[Frontal | None]]:
+        """Edit crops at once; if that fails, one by one, so that no face is lost with another. A result each, or nothing."""
         try:
             pictures = self._edit(crops, seeds)
         except (torch.cuda.OutOfMemoryError, MemoryError) as error:
@@ -105,9 +103,9 @@ class DiffusersNormalizer:
                 raise StageError(self._out_of_memory(error)) from error
             if len(crops) > 1:
                 return [face for crop, seed in zip(crops, seeds, strict=True) for face in self._turn([crop], [seed])]
-            self._give_up(line(error), error)
-            return [None]
-        return [self._accepted(picture) for picture in pictures]
+            self._failures.add(line(error))
+            return [[]]
+        return [[self._accepted(picture)] for picture in pictures]
 
     def _edit(self, crops: Sequence[Tensor], seeds: Sequence[int]) -> np.ndarray:
         """The pipeline's pictures ``[N, h, w, channels]``, 0..1, of N crops uint8 ``[3, S, S]``."""
@@ -137,23 +135,14 @@ class DiffusersNormalizer:
     def _accepted(self, picture: np.ndarray) -> Frontal | None:
         """A picture ``[h, w, channels]`` as a face, or None where it can be none."""
         if fault := _fault(picture):
-            self._give_up(fault)
+            self._failures.add(fault)
             return None
-        self._failed = 0
+        self._failures.reset()
         rgb = picture[..., :3]
         if self.spec.channels == 4:
             alpha = picture[..., 3:]
             rgb = rgb * alpha + (1 - alpha)
         return Frontal(torch.from_numpy((rgb * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous())
-
-    def _give_up(self, reason: str, error: Exception | None = None) -> None:
-        self._failed += 1
-        if self._failed >= HOPELESS:
-            raise StageError(
-                f"{self.spec.pipeline} failed on {HOPELESS} faces in a row, the last time so: {reason}. Look at `load` and "
-                "`call`, and try it on one picture in diffusers"
-            ) from error
-        log.warning("a face was not turned: %s", reason)
 
     def _out_of_memory(self, error: BaseException) -> str:
         return (

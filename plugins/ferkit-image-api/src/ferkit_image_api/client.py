@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 LARGEST_ANSWER = 64 * 2**20
 """Most bytes an answer may have, unpacked."""
 LONGEST_CONNECT = 30.0
-HOPELESS = 5
-"""So many faces in a row that the server fails on are its fault, not theirs."""
 
 ADVICE = {
     401: "Name the environment variable that holds your key with `key_env`",
@@ -72,6 +70,10 @@ class _StoppedError(Exception):
     """The run has ended while this face waited."""
 
 
+class TroubleError(Exception):
+    """The server failed on a face, and may do better another day."""
+
+
 class EditClient:
     """A client of ``POST {url}/images/edits``. Any number of threads may use it.
 
@@ -97,10 +99,10 @@ class EditClient:
             trust_env=not is_loopback(self._url.host),  # a proxy would be another machine
         )
         self._lock = Lock()
-        self._requests = self._hopeless = 0
+        self._requests = 0
 
     def edit(self, png: bytes, seed: int, stop: Event) -> Tensor | None:
-        """The edited picture, uint8 RGB ``[3, h, w]``, or None where the server does not edit this one.
+        """The edited picture, uint8 RGB ``[3, h, w]``, or None where the server refuses this one.
 
         Args:
             png: What to edit.
@@ -109,6 +111,7 @@ class EditClient:
 
         Raises:
             StageError: If the server can't be used; naming address, status and what it said.
+            TroubleError: If it failed on this picture, likewise.
         """
         jitter = random.Random(seed)
         try:
@@ -121,11 +124,10 @@ class EditClient:
                 reason += f" ({self._config.retries + 1} tries)"
             if failure.ends:
                 raise StageError(reason) from None
-            if failure.again and self._is_hopeless():
-                raise StageError(f"it failed on {HOPELESS} faces in a row, the last time so: {reason}") from None
+            if failure.again:
+                raise TroubleError(reason) from None
             log.warning("a face was not turned: %s", reason)
             return None
-        self._hopeless = 0
         return found
 
     def _persist(self, attempt: Callable[[], T], jitter: random.Random, stop: Event) -> T:
@@ -244,12 +246,6 @@ class EditClient:
         again = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         ends = status != HTTPStatus.INTERNAL_SERVER_ERROR  # which may be a bug that this one picture meets
         return _TryError(f"{said}. {advice}", again=again, ends=ends, wait=wait)
-
-    def _is_hopeless(self) -> bool:
-        """Whether the server failed on too many faces in a row, this one included."""
-        with self._lock:
-            self._hopeless += 1
-            return self._hopeless >= HOPELESS
 
     def _told(self, text: str) -> str:
         """What a server said, without the key, should it repeat that, and not too long."""

@@ -1,6 +1,7 @@
 """Normalizer ``image-api``."""
 
 import io
+from collections.abc import Iterator
 from functools import partial
 from threading import Event
 
@@ -8,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from ferkit import Context, Faces, Frontal, ImageBatch
-from ferkit.editing import check_prompt, face_crop, face_seed
+from ferkit.editing import Failures, check_prompt, face_crop, face_seed
 from ferkit_image_api import ImageApiConfig
-from ferkit_image_api.client import EditClient
+from ferkit_image_api.client import EditClient, TroubleError
 from ferkit_image_api.threads import in_threads
 
 
@@ -30,6 +31,8 @@ class ImageApiNormalizer:
         for text in (config.prompt, config.negative_prompt or "", *texts):
             check_prompt(text, context.labels)
         self._config, self._seed = config, context.seed
+        self.crop_margin = config.margin
+        self._failures = Failures("the server")
         self._client = EditClient(config)
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
@@ -38,17 +41,28 @@ class ImageApiNormalizer:
         Raises:
             StageError: If the server can't be used.
         """
-        return self.sampled(batch, faces, 0)
+        turned = dict(self.sampled(batch, faces, 0))
+        return [turned.get(face) for face in range(len(faces))]
 
-    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> list[Frontal | None]:
-        """Another draw of each face: the server is given another seed, where it is given one."""
+    def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Iterator[tuple[int, Frontal | None]]:
+        """A draw of each face as it comes: the server is given another seed, where it is given one.
+
+        None is a face that the server refuses. One that it failed on is left out.
+        """
         turn = partial(self._turn, batch, faces, sample)
-        return in_threads(turn, len(faces), self._config.concurrency)
+        for face, results in in_threads(turn, len(faces), self._config.concurrency):
+            yield from ((face, result) for result in results)
 
-    def _turn(self, batch: ImageBatch, faces: Faces, sample: int, face: int, stop: Event) -> Frontal | None:
-        crop = face_crop(batch, faces, face, self._config.margin, self._config.size)
-        image = self._client.edit(_png(crop), face_seed(self._seed, crop, sample), stop)
-        return None if image is None else Frontal(image)
+    def _turn(self, batch: ImageBatch, faces: Faces, sample: int, face: int, stop: Event) -> list[Frontal | None]:
+        """The result, or nothing."""
+        crop = face_crop(batch, faces, face, self.crop_margin, self._config.size)
+        try:
+            image = self._client.edit(_png(crop), face_seed(self._seed, crop, sample), stop)
+        except TroubleError as error:
+            self._failures.add(str(error))
+            return []
+        self._failures.reset()
+        return [None if image is None else Frontal(image)]
 
 
 def _png(image: Tensor) -> bytes:

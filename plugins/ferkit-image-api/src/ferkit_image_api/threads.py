@@ -1,6 +1,6 @@
 """Work that mostly waits, done by several threads at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
@@ -8,39 +8,44 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_threads(work: Callable[[int, Event], T], count: int, threads: int) -> list[T]:
-    """``work(index, stop)`` for each of ``count`` indices, at most ``threads`` at a time; the results in order.
+def in_threads(work: Callable[[int, Event], T], count: int, threads: int) -> Iterator[tuple[int, T]]:
+    """``work(index, stop)`` for each of ``count`` indices, at most ``threads`` at a time; index and result as they come.
 
-    The first error, and Ctrl-C, end it at once. Threads that still wait for a server then are left behind as daemons:
-    those of ThreadPoolExecutor would keep the interpreter from exiting. ``stop`` tells them to begin nothing more.
+    After the first error nothing more is begun: what was is waited for and passed on, then the error raised. Ctrl-C ends
+    it at once. Threads that still wait for a server then are left behind as daemons: those of ThreadPoolExecutor would
+    keep the interpreter from exiting.
     """
     stop = Event()
     todo: SimpleQueue[int] = SimpleQueue()
-    done: SimpleQueue[tuple[int, T] | BaseException] = SimpleQueue()
+    done: SimpleQueue[tuple[int, T] | BaseException | None] = SimpleQueue()  # None: a thread has ended
 
     def run() -> None:
-        while not stop.is_set():
-            try:
+        try:
+            while not stop.is_set():
                 index = todo.get_nowait()
-            except Empty:
-                return
-            try:
                 done.put((index, work(index, stop)))
-            except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-                done.put(error)
-                stop.set()
+        except Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            done.put(error)  # before the others learn of it: theirs come after
+            stop.set()
+        done.put(None)
 
     for index in range(count):
         todo.put(index)
-    results: dict[int, T] = {}
+    running, failure = min(threads, count), None
     try:
-        for _ in range(min(threads, count)):
+        for _ in range(running):
             Thread(target=run, name="image-api", daemon=True).start()
-        while len(results) < count:
+        while running:
             outcome = done.get()
-            if isinstance(outcome, BaseException):
-                raise outcome
-            results[outcome[0]] = outcome[1]
+            if outcome is None:
+                running -= 1
+            elif isinstance(outcome, BaseException):
+                failure = failure or outcome
+            else:
+                yield outcome
     finally:
         stop.set()
-    return [results[index] for index in range(count)]
+    if failure:
+        raise failure

@@ -4,8 +4,6 @@ Each function writes below ``root``, which it makes, and returns what to give as
 the face of ``ferkit.testing``, no two alike; scenes are that face with its surroundings, where a detector finds it.
 """
 
-import io
-
 import numpy as np
 from PIL import Image
 
@@ -44,12 +42,8 @@ class Pictures:
 
 
 def write(path, picture):
-    """Write a picture, or a file's content."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(picture, bytes):
-        path.write_bytes(picture)
-    else:
-        picture.save(path)
+    picture.save(path)
 
 
 def rafdb(root, train=2, test=2, original=True):
@@ -191,10 +185,3 @@ def lists(root, **files):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("\n".join(lines) + "\n")
     return root
-
-
-def content(picture, suffix="JPEG"):
-    """A picture as the content of a file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, suffix)
-    return buffer.getvalue()

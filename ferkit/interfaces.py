@@ -6,7 +6,6 @@ them, and gives the same for a batch as for its parts.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -189,7 +188,7 @@ class Documented(Protocol):
     """A data set that knows what was published of it; ``ferkit data check`` compares (optional ability).
 
     ``terms`` say in a sentence who may use it for what. ``published`` counts by split and label, None for all of them;
-    ``remarks`` tell what was left out or changed. All pictures below ``folders`` should be annotated.
+    ``remarks`` tell what was left out or changed, ``unannotated`` the pictures that no annotation names.
     """
 
     terms: str
@@ -201,7 +200,7 @@ class Documented(Protocol):
     def remarks(self) -> Sequence[Remark]: ...
 
     @property
-    def folders(self) -> Sequence[Path]: ...
+    def unannotated(self) -> Sequence[str]: ...
 
 
 PROTOCOLS: dict[str, type] = {

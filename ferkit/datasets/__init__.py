@@ -9,6 +9,7 @@ from ferkit.components import Component, Config, LocalPath
 
 if TYPE_CHECKING:
     from ferkit.interfaces import Dataset
+    from ferkit.recipe import Part
     from ferkit.registry import Registry
 
 
@@ -149,16 +150,25 @@ def open_dataset(name: str, *, registry: "Registry | None" = None, **options: An
         pydantic.ValidationError: If the options are wrong.
         FerkitError: If the data can't be read.
     """
+    from ferkit.recipe import Part
+    from ferkit.registry import default_registry
+
+    registered = (registry or default_registry()).get("dataset", name)
+    return build_dataset(Part(registered, registered.component.config.model_validate(options), name))
+
+
+def build_dataset(part: "Part") -> "Dataset":
+    """A data set outside of a pipeline.
+
+    Raises:
+        FerkitError: If the data can't be read.
+    """
     import torch
 
     from ferkit.interfaces import Context
-    from ferkit.recipe import Part
-    from ferkit.registry import default_registry
     from ferkit.stages import build
     from ferkit.weights import WeightsStore
 
-    registered = (registry or default_registry()).get("dataset", name)
-    part = Part(registered, registered.component.config.model_validate(options), name)
     context = Context(torch.device("cpu"), torch.float32, 0, (), WeightsStore())
     built: Dataset = build(part, context)
     return built

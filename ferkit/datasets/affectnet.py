@@ -99,6 +99,7 @@ class AffectNet(Listed):
         """The rows with an expression; the rest is told."""
         sound, broken = 0, ""
         for where, sample, expression in rows:
+            self._named.update([sample.source] if sample else [])
             if expression is None or sample is None or not 0 <= expression < len(CLASSES) + len(_OTHERS):
                 self._remark("rows that can't be read, left out", where)
                 broken = broken or where

@@ -54,7 +54,7 @@ class FER2013:
         self._data = _Samples(Table(table)) if table else _Folders(path)
         self.published = COUNTS
         self.remarks: tuple[Remark, ...] = ()
-        self.folders: tuple[Path, ...] = () if table else (path,)
+        self.unannotated: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -31,7 +31,6 @@ class KDEF(Listed):
     def __init__(self, config: PathConfig, context: Context) -> None:
         del context
         self._path = Path(config.path)
-        self.folders = (self._path,)
 
     def _read(self) -> Iterator[tuple[str, str, Sample]]:
         found = False

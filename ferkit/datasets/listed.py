@@ -25,7 +25,7 @@ class Listed(ABC):
 
     Attributes:
         terms: Who may use it for what.
-        folders: All pictures below should be annotated.
+        folders: Where its pictures lie, if these are known by annotations only.
     """
 
     terms: str = ""
@@ -72,6 +72,19 @@ class Listed(ABC):
         assert self._samples
         return tuple(Remark(what, tuple(where)) for what, where in self._remarks.items())
 
+    @property
+    def unannotated(self) -> Sequence[str]:
+        """Pictures in its folders that no annotation names."""
+        assert self._samples
+        known = {str(Path(source)) for source in self._named}
+        found = (str(path) for folder in self.folders for path in pictures(folder))
+        return tuple(shown(path) for path in found if path not in known)
+
+    @cached_property
+    def _named(self) -> set[str]:
+        """The pictures that annotations name, also those of samples that are left out."""
+        return set()
+
     @cached_property
     def _remarks(self) -> dict[str, list[str]]:
         return defaultdict(list)
@@ -84,6 +97,7 @@ class Listed(ABC):
         found: dict[str, list[Sample]] = {}
         first: dict[str, Sample] = {}
         for where, split, sample in self._read():
+            self._named.add(sample.source)
             same = first.setdefault(sample.id, sample)
             if same is sample:
                 found.setdefault(split, []).append(sample)

@@ -33,6 +33,8 @@ _HOMES = {
     "Trainable": "ferkit.interfaces",
     "Head": "ferkit.interfaces",
     "Dataset": "ferkit.interfaces",
+    "Documented": "ferkit.interfaces",
+    "Remark": "ferkit.interfaces",
     "Sample": "ferkit.interfaces",
     "ImageBatch": "ferkit.types",
     "Faces": "ferkit.types",
@@ -95,6 +97,9 @@ if TYPE_CHECKING:
         Detector as Detector,
     )
     from ferkit.interfaces import (
+        Documented as Documented,
+    )
+    from ferkit.interfaces import (
         Encoder as Encoder,
     )
     from ferkit.interfaces import (
@@ -105,6 +110,9 @@ if TYPE_CHECKING:
     )
     from ferkit.interfaces import (
         PoseEstimator as PoseEstimator,
+    )
+    from ferkit.interfaces import (
+        Remark as Remark,
     )
     from ferkit.interfaces import (
         Sample as Sample,

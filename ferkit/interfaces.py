@@ -183,9 +183,8 @@ class Remark:
         return f"{len(self.where)} {self.what}, first: {self.where[0]}"
 
 
-@runtime_checkable
 class Documented(Protocol):
-    """A data set that knows what was published of it; ``ferkit data check`` compares (optional ability).
+    """A data set that knows what was published of it; ``ferkit data check`` compares (optional, also in parts).
 
     ``terms`` say in a sentence who may use it for what. ``published`` counts by split and label, None for all of them;
     ``remarks`` tell what was left out or changed, ``unannotated`` the pictures that no annotation names.

@@ -1,7 +1,7 @@
 """What is on disk of a data set, beside what was published of it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Any
 
 from ferkit.errors import ImageError
 from ferkit.images import decode, shown
-from ferkit.interfaces import Dataset, Documented, Remark, Sample
+from ferkit.interfaces import Dataset, Remark, Sample
 
 CHUNK = 1024  # pictures under way at once
 
@@ -61,7 +61,7 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
     """Read all samples of a data set, and decode every picture.
 
     Args:
-        dataset: What to check.
+        dataset: What to check. Where it is :class:`ferkit.Documented`, what that says is among the findings.
         fast: Only look whether pictures are there and not empty.
         advance: Told how many pictures were looked at, and of how many.
 
@@ -70,7 +70,6 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
     """
     samples = {split: list(dataset.samples(split)) for split in dataset.splits}
     every = [sample for each in samples.values() for sample in each]
-    documented = dataset if isinstance(dataset, Documented) else None
     look = _present if fast else _decoded
     problems: dict[str, ImageError] = {}
     by_picture = {sample.source: sample for sample in every}
@@ -81,13 +80,13 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
     faulty = [(sample, problems[sample.source]) for sample in every if sample.source in problems]
     ids = Counter(sample.id for sample in every)
     return Findings(
-        tuple(_counts(samples, documented)),
+        tuple(_counts(samples, getattr(dataset, "published", {}))),
         tuple((sample.id, shown(sample.source)) for sample, _ in faulty if _is_missing(sample)),
         tuple((sample.id, str(error)) for sample, error in faulty if not _is_missing(sample)),
         tuple(name for name, n in ids.items() if n > 1),
-        tuple(documented.unannotated) if documented else (),
-        tuple(documented.remarks) if documented else (),
-        documented.terms if documented else "",
+        tuple(getattr(dataset, "unannotated", ())),
+        tuple(getattr(dataset, "remarks", ())),
+        getattr(dataset, "terms", ""),
     )
 
 
@@ -126,8 +125,9 @@ def _is_missing(sample: Sample) -> bool:
     return sample.image is None and not Path(sample.source).exists()
 
 
-def _counts(samples: dict[str, list[Sample]], documented: Documented | None) -> Iterator[Count]:
-    published = dict(documented.published) if documented else {}
+def _counts(
+    samples: dict[str, list[Sample]], published: Mapping[tuple[str | None, str | None], int]
+) -> Iterator[Count]:
     found = Counter((split, sample.label or "") for split, each in samples.items() for sample in each)
     splits = [*samples, *sorted({split for split, _ in published if split is not None} - set(samples))]
     for split in splits:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou
 
 from ferkit.interfaces import Detector, PoseEstimator
 from ferkit.types import Faces, ImageBatch
@@ -77,6 +76,8 @@ def _framed(crop: Tensor) -> tuple[Tensor, Tensor]:
 
 def _best(found: Faces, extents: Sequence[Faces]) -> dict[int, int]:
     """By picture the face that overlaps its extent best."""
+    from torchvision.ops import box_iou  # what predicts does without
+
     best: dict[int, int] = {}
     overlaps: dict[int, float] = {}
     for face, picture in enumerate(found.image_index.tolist()):

@@ -5,9 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import trees
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ferkit import FerkitError
 from ferkit.datasets import open_dataset
+from ferkit.datasets.ferplus import PROTOCOLS
 from ferkit.datasets.names import judged_split
 from ferkit.images import decode
 
@@ -255,6 +258,22 @@ def test_protocols_of_ferplus(protocol, tmp_path):
     }
     sums = {"majority": 31412, "cross-entropy": 34966, "soft": 35488}
     assert dataset.published[None, None] == sums[protocol]
+
+
+@given(st.lists(st.integers(0, 10), min_size=10, max_size=10))
+def test_protocols_of_ferplus_on_any_votes(votes):
+    """None adds votes; those for single votes or for a fourth class are gone; where two name a face they agree."""
+    votes = [float(vote) for vote in votes]
+    kept = {name: protocol(votes) for name, protocol in PROTOCOLS.items()}
+    assert kept["soft"] == votes
+    for name in ("majority", "cross-entropy"):
+        assert all(new in (0, old) and new != 1 for new, old in zip(kept[name], votes, strict=False))
+        assert sum(map(bool, kept[name])) <= (1 if name == "majority" else 3)
+        total = sum(vote for vote in votes if vote > 1)
+        assert not kept[name] or sum(kept[name]) > total / 2
+    if kept["majority"] and kept["cross-entropy"]:
+        best = kept["majority"].index(max(kept["majority"]))
+        assert kept["cross-entropy"][best] == max(kept["cross-entropy"])
 
 
 def test_ferplus_names_rows_of_fer2013(tmp_path):

@@ -34,6 +34,8 @@ _HOMES = {
     "Trainable": "ferkit.interfaces",
     "Head": "ferkit.interfaces",
     "Dataset": "ferkit.interfaces",
+    "Documented": "ferkit.interfaces",
+    "Remark": "ferkit.interfaces",
     "Sample": "ferkit.interfaces",
     "ImageBatch": "ferkit.types",
     "Faces": "ferkit.types",
@@ -99,6 +101,9 @@ if TYPE_CHECKING:
         Detector as Detector,
     )
     from ferkit.interfaces import (
+        Documented as Documented,
+    )
+    from ferkit.interfaces import (
         Encoder as Encoder,
     )
     from ferkit.interfaces import (
@@ -109,6 +114,9 @@ if TYPE_CHECKING:
     )
     from ferkit.interfaces import (
         PoseEstimator as PoseEstimator,
+    )
+    from ferkit.interfaces import (
+        Remark as Remark,
     )
     from ferkit.interfaces import (
         Sample as Sample,

@@ -4,7 +4,7 @@ Every component is constructed as ``Target(config, context)``. Each gets values 
 them, and gives the same for a batch as for its parts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -180,6 +180,41 @@ class Dataset(Protocol):
     is_crop: bool
 
     def samples(self, split: str) -> Iterable[Sample]: ...
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something in a data set's files that changes what it holds, so that nothing goes unsaid.
+
+    Attributes:
+        what: In words, for several places: ``"rows without a box, left out"``.
+        where: Each place: a file with its line, or the id of a sample.
+    """
+
+    what: str
+    where: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.where)} {self.what}, first: {self.where[0]}"
+
+
+class Documented(Protocol):
+    """A data set that knows what was published of it; ``ferkit data check`` compares (optional, also in parts).
+
+    ``terms`` say in a sentence who may use it for what. ``published`` counts by split and label, None for all of them;
+    ``remarks`` tell what was left out or changed, ``unannotated`` the pictures that no annotation names.
+    """
+
+    terms: str
+
+    @property
+    def published(self) -> Mapping[tuple[str | None, str | None], int]: ...
+
+    @property
+    def remarks(self) -> Sequence[Remark]: ...
+
+    @property
+    def unannotated(self) -> Sequence[str]: ...
 
 
 PROTOCOLS: dict[str, type] = {

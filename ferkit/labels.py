@@ -9,6 +9,22 @@ EIGHT = (*SEVEN, "contempt")
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """Classes by their index in ``fer2013.csv``."""
+RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+"""Classes by their number in ``list_patition_label.txt``, which counts from 1; the lists of hard poses count from 0."""
+AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+"""Classes by their index, without 8 None, 9 Uncertain and 10 No-Face."""
+EXPW = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""Classes by their index in ``label.lst``."""
+KDEF = {
+    "AF": "fear",
+    "AN": "anger",
+    "DI": "disgust",
+    "HA": "happiness",
+    "NE": "neutral",
+    "SA": "sadness",
+    "SU": "surprise",
+}
+"""Classes by their code in a file's name."""
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """Classes in the order of the columns of ``fer2013new.csv``, which ``unknown`` and ``NF`` (no face) follow."""
 

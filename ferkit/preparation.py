@@ -1,11 +1,13 @@
 """From pictures to views: the detector, pose estimator, alignment and normalizer of a recipe, built once."""
 
+import torch
 from torch import Tensor
 
 import ferkit
 from ferkit.acceptance import Acceptance
 from ferkit.cache import Cache, digest
 from ferkit.components import operational_fields
+from ferkit.crop_pose import BORDER, SIDE, with_crop_pose
 from ferkit.encoding import StagedEncoder
 from ferkit.interfaces import Context
 from ferkit.recipe import Part, Recipe
@@ -30,6 +32,7 @@ class Preparation:
     def __init__(self, recipe: Recipe, context: Context, cache: Cache) -> None:
         self._detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
         self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces, check_posed) if recipe.pose else None
+        self._tells_pose = recipe.pose is not None or "pose" in recipe.detector.provides
         turner, part = None, recipe.normalizer
         if part:
             turner = Turner(part, build(part, context), context, recipe.normalization, cache)
@@ -61,6 +64,16 @@ class Preparation:
         posed: Faces = self._pose(batch, faces) if self._pose else faces
         return posed
 
+    def crops(self, batch: ImageBatch, faces: Faces) -> Faces:
+        """``faces`` that fill their pictures with their pose: the data's; as estimated; or by finding them with a border."""
+        known = torch.isfinite(faces.pose[:, 0])
+        if not self._tells_pose or bool(known.all()):
+            return faces
+        posed = self.with_pose(batch, faces)
+        pose = torch.where(known[:, None], faces.pose, posed.pose.to(faces.pose))
+        score = torch.where(known, faces.pose_score, posed.pose_score.to(faces.pose_score))
+        return with_crop_pose(batch, posed.with_pose(pose, score), self._detector, self._pose)
+
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
         return self._views(batch, faces)
@@ -91,6 +104,7 @@ def view_digest(recipe: Recipe, context: Context) -> str:
                 ]
                 for path, part in prepared_parts(recipe).items()
             ],
+            "crop_pose": [BORDER, SIDE],
             "align": framework.align.model_dump(mode="json"),
             "normalization": recipe.normalization.model_dump(mode="json", exclude={"cache"})
             if recipe.normalizer

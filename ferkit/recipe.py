@@ -176,6 +176,30 @@ def load_recipe(
     return _Validation(layer, registry, name).recipe()
 
 
+def load_data(data: str, overrides: Mapping[str, Any] | None = None, *, registry: Registry | None = None) -> Part:
+    """A data set without a recipe, validated as ``data`` of one.
+
+    Args:
+        data: ``NAME:PATH``.
+        overrides: As of :func:`load_recipe`, below ``data``: ``{"data.images": "original"}``.
+        registry: Where it is looked up; the installed plugins by default.
+
+    Raises:
+        RecipeError: With every problem found.
+        FerkitError: If ``data`` is not written so.
+    """
+    name, colon, path = data.partition(":")
+    if not (name and colon and path):
+        raise FerkitError(f"{data}: write NAME:PATH, such as fer2013:DATA/fer2013")
+    layer = from_mapping({"data.use": name, "data.path": str(Path(path).absolute())})
+    layer = merge(layer, from_mapping(overrides or {}))
+    validation = _Validation(layer, registry or default_registry(), data)
+    part = validation.part("dataset", "data")
+    if part is None:
+        raise RecipeError(validation.problems, data)
+    return part
+
+
 class _Validation:
     """Collects problems while the parts are looked up, configured and checked against each other."""
 
@@ -225,6 +249,13 @@ class _Validation:
         if self.problems:
             raise RecipeError(self.problems, self.name)
         return recipe
+
+    def part(self, kind: str, key: str) -> Part | None:
+        """The component under ``key``, of a layer that holds nothing else; None where there are problems."""
+        for other in self.layer.data.keys() - {key}:
+            self._add((other,), f"there is no recipe here, only {key}: leave it out")
+        found = self._part(kind, (key,), self.layer.data.get(key))
+        return None if self.problems else found
 
     def _add(self, keys: Keys, message: str) -> None:
         self.problems.append(Problem(".".join(keys), message, str(self.layer.origin(keys))))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ferkit
-from ferkit.cli import cache, normalize, plugins, predict, recipe, train, weights
+from ferkit.cli import cache, data, normalize, plugins, predict, recipe, train, weights
 from ferkit.cli.common import Commands
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("predict")(predict.predict)
 app.command("normalize")(normalize.normalize)
 app.command("train")(train.train)
 app.command("plugins")(plugins.plugins)
+app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

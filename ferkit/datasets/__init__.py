@@ -1,13 +1,15 @@
 """Built-in data sets, one module each, and what training asks of any data set: splits by subject, and targets."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from ferkit.components import Component, Config, LocalPath
 
 if TYPE_CHECKING:
     from ferkit.interfaces import Dataset
+    from ferkit.recipe import Part
     from ferkit.registry import Registry
 
 
@@ -42,19 +44,86 @@ class ManifestConfig(Config):
     ignore: tuple[str, ...] = Field(default=(), description="columns that are not read")
 
 
+class PathConfig(Config):
+    """Options of data sets that are a folder and no more."""
+
+    path: LocalPath = Field(description="the folder as it was unpacked")
+
+
 class FER2013Config(Config):
     """Options of the data set ``fer2013``."""
 
     path: LocalPath = Field(description="folder of class folders, or `fer2013.csv` or the folder it lies in")
-    votes: LocalPath | None = Field(
-        default=None, description="`fer2013new.csv` of FERPlus, for its labels and votes in place of the first ones"
+
+
+class SubsetConfig(PathConfig):
+    """Options of data sets for which lists of hard poses were published."""
+
+    subset: Literal["pose30", "pose45", "occlusion"] | None = Field(
+        default=None,
+        description="keep the pictures of a published list: pose beyond 30 or 45 degrees, or occluded (RAN, 2020)",
+    )
+    lists: LocalPath | None = Field(
+        default=None, description="folder of the published lists, a copy of Challenge-condition-FER-dataset"
     )
 
 
+class FERPlusConfig(SubsetConfig):
+    """Options of the data set ``ferplus``."""
+
+    path: LocalPath = Field(description="folder of `fer2013.csv` (or `icml_face_data.csv`) and `fer2013new.csv`")
+    protocol: Literal["majority", "cross-entropy", "soft"] = Field(
+        default="majority", description="which faces are kept, and how votes become labels"
+    )
+
+
+class RAFDBConfig(SubsetConfig):
+    """Options of the data set ``rafdb``."""
+
+    path: LocalPath = Field(description="folder `basic`, which holds `EmoLabel` and `Image`")
+    images: Literal["aligned", "original"] = Field(
+        default="aligned", description="the crops of 100 pixels, or the pictures they were cut from"
+    )
+
+
+class AffectNetConfig(SubsetConfig):
+    """Options of the data set ``affectnet``."""
+
+    path: LocalPath = Field(description="folder of `training.csv`, or of `train_set` and `val_set`")
+    classes: Literal[7, 8] = Field(default=8, description="with contempt or without")
+
+
+class ExpWConfig(PathConfig):
+    """Options of the data set ``expw``."""
+
+    path: LocalPath = Field(description="folder that holds `data/label/label.lst` and `data/image/origin`")
+    fractions: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={"train": 0.8, "validation": 0.1, "test": 0.1},
+        description="share of the pictures by split; their sum is 1",
+    )
+    split_seed: int = Field(default=0, ge=0, description="another number draws other splits")
+
+    @field_validator("fractions")
+    @classmethod
+    def _whole(cls, fractions: dict[str, float]) -> dict[str, float]:
+        if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
+            raise ValueError(f"shares must sum to 1, not {sum(fractions.values()):g}")
+        return fractions
+
+
+def _published(name: str, config: type[Config], target: str, summary: str) -> Component:
+    """A data set that no product may be built on."""
+    return Component("dataset", name, config, f"ferkit.datasets.{name}:{target}", summary, commercial=False)
+
+
 COMPONENTS = [
-    Component(
-        "dataset", "fer2013", FER2013Config, "ferkit.datasets.fer2013:FER2013", "FER2013, as class folders or CSV"
-    ),
+    _published("affectnet", AffectNetConfig, "AffectNet", "AffectNet, the classic release or that of March 2021"),
+    _published("expw", ExpWConfig, "ExpW", "Expression in-the-Wild: scenes with a box for each face"),
+    _published("fer2013", FER2013Config, "FER2013", "FER2013, as class folders or CSV"),
+    _published("ferplus", FERPlusConfig, "FERPlus", "FER2013 with the votes of FER+"),
+    _published("kdef", PathConfig, "KDEF", "Karolinska Directed Emotional Faces: five views of each expression"),
+    _published("rafd", PathConfig, "RaFD", "Radboud Faces Database: five views of each expression"),
+    _published("rafdb", RAFDBConfig, "RAFDB", "RAF-DB, basic expressions: aligned crops or original pictures"),
     Component(
         "dataset", "folder", FolderConfig, "ferkit.datasets.folder:Folder", "a folder of pictures for each class"
     ),
@@ -81,16 +150,25 @@ def open_dataset(name: str, *, registry: "Registry | None" = None, **options: An
         pydantic.ValidationError: If the options are wrong.
         FerkitError: If the data can't be read.
     """
+    from ferkit.recipe import Part
+    from ferkit.registry import default_registry
+
+    registered = (registry or default_registry()).get("dataset", name)
+    return build_dataset(Part(registered, registered.component.config.model_validate(options), name))
+
+
+def build_dataset(part: "Part") -> "Dataset":
+    """A data set outside of a pipeline.
+
+    Raises:
+        FerkitError: If the data can't be read.
+    """
     import torch
 
     from ferkit.interfaces import Context
-    from ferkit.recipe import Part
-    from ferkit.registry import default_registry
     from ferkit.stages import build
     from ferkit.weights import WeightsStore
 
-    registered = (registry or default_registry()).get("dataset", name)
-    part = Part(registered, registered.component.config.model_validate(options), name)
     context = Context(torch.device("cpu"), torch.float32, 0, (), WeightsStore())
     built: Dataset = build(part, context)
     return built

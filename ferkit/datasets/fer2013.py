@@ -1,4 +1,4 @@
-"""Data set ``fer2013``: 48 x 48 grey face crops (Goodfellow et al. 2013), with FERPlus labels (Barsoum et al. 2016).
+"""Data set ``fer2013``: 48 x 48 grey face crops (Goodfellow et al. 2013).
 
 Its pictures are not all different: ``group`` is a digest of their content, which keeps copies on one side of a split.
 """
@@ -6,7 +6,6 @@ Its pictures are not all different: ``group`` is a digest of their content, whic
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +17,15 @@ from ferkit.datasets.names import ALL, check_split, in_order, split_name
 from ferkit.datasets.tables import read_table
 from ferkit.errors import FerkitError
 from ferkit.images import shown, unreadable
-from ferkit.interfaces import Context, Sample
+from ferkit.interfaces import Context, Remark, Sample
 from ferkit.labels import FER2013 as CLASSES
-from ferkit.labels import FERPLUS, canonical
+from ferkit.labels import canonical
 
 SIDE = 48
+COUNTS = {("train", None): 28709, ("validation", None): 3589, ("test", None): 3589, (None, None): 35887}
+TERMS = (
+    "The pictures come under the rules of a Kaggle competition: take them for research only, and do not pass them on."
+)
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 _USAGES = {"training": "train", "publictest": "validation", "privatetest": "test"}
 _HEADER = f"P5 {SIDE} {SIDE} 255\n".encode()
@@ -40,17 +43,18 @@ class FER2013:
 
     is_crop = True
 
+    terms = TERMS
+
     def __init__(self, config: FER2013Config, context: Context) -> None:
         del context
         path = Path(config.path)
-        table = next((file for file in (path, *(path / name for name in TABLES)) if file.is_file()), None)
+        table = table_at(path)
         if table is None:
             check_folder(path)
-        if config.votes and table is None:
-            raise FerkitError(
-                f"FERPlus names rows of fer2013.csv, and {shown(path)} has none: leave out the option votes"
-            )
-        self._data = _Table(table, Path(config.votes) if config.votes else None) if table else _Folders(path)
+        self._data = _Samples(Table(table)) if table else _Folders(path)
+        self.published = COUNTS
+        self.remarks: tuple[Remark, ...] = ()
+        self.unannotated: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -67,8 +71,6 @@ class FER2013:
 
 
 class _Folders:
-    is_crop = True
-
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -117,74 +119,73 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-class _Face(NamedTuple):
-    row_number: int
+class Face(NamedTuple):
+    """A row of the table: its number from 0, where it stands, its split, and its values."""
+
+    number: int
     where: str
     split: str
     row: dict[str, str]
-    votes: dict[str, float] | None
+
+    @property
+    def id(self) -> str:
+        """What FER+ calls it."""
+        return f"fer{self.number:07d}"
+
+    def sample(self, label: str | None, votes: dict[str, float] | None = None) -> Sample:
+        """The face with its pixels.
+
+        Raises:
+            FerkitError: If these are not 48 x 48.
+        """
+        pixels = _pixels(self.row.get("pixels", ""), self.where)
+        return Sample(self.id, self.where, label, votes, group=_digest(pixels), image=_HEADER + pixels)
 
 
-class _Table:
-    is_crop = True
+class Table:
+    """``fer2013.csv``, row by row."""
 
-    def __init__(self, path: Path, ferplus: Path | None) -> None:
-        self._path, self._ferplus = path, ferplus
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[Face]:
+        for number, (where, row) in enumerate(rows(self.path)):
+            if "pixels" not in row:
+                raise FerkitError(f"{shown(self.path)} has no column pixels; it has {', '.join(row)}: is it FER2013?")
+            yield Face(number, where, split_of(row, where), row)
+
+
+class _Samples:
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        found = in_order({face.split for face in self._faces()})
+        found = in_order({face.split for face in self._table})
         if not found:
-            raise FerkitError(f"{shown(self._path)} has no faces: copy or download it again")
+            raise FerkitError(f"{shown(self._table.path)} has no faces: copy or download it again")
         return found
 
     def samples(self, split: str) -> Iterator[Sample]:
-        check_split(split, self.splits, shown(self._path))
-        for face in self._faces():
+        check_split(split, self.splits, shown(self._table.path))
+        for face in self._table:
             if face.split == split:
-                pixels = _pixels(face.row.get("pixels", ""), face.where)
-                label = max(face.votes, key=face.votes.__getitem__) if face.votes else _emotion(face.row, face.where)
-                yield Sample(
-                    id=f"fer{face.row_number:07d}",
-                    source=face.where,
-                    label=label,
-                    votes=face.votes,
-                    group=_digest(pixels),
-                    image=_HEADER + pixels,
-                )
-
-    def _faces(self) -> Iterator[_Face]:
-        """The rows; with FERPlus, those that it calls faces with an expression."""
-        ferplus = _ferplus_rows(self._ferplus) if self._ferplus else None
-        for index, (item, labelled) in enumerate(zip_longest(_rows(self._path), ferplus or ())):
-            if item is None or (ferplus is not None and labelled is None):
-                raise FerkitError(
-                    f"{shown(str(self._ferplus))} and {shown(self._path)} differ in the number of rows: FERPlus belongs to "
-                    "the whole fer2013.csv, in its own order"
-                )
-            where, row = item
-            if "pixels" not in row:
-                raise FerkitError(f"{shown(self._path)} has no column pixels; it has {', '.join(row)}: is it FER2013?")
-            split = _split_of_row(row, where)
-            if labelled is None:
-                yield _Face(index, where, split, row, None)
-                continue
-            place, usage, votes = labelled
-            if usage != split:
-                raise FerkitError(
-                    f"{place} is in {usage}, but {where} in {split}: the rows of the two are not the same"
-                )
-            if votes:
-                yield _Face(index, where, split, row, votes)
+                yield face.sample(_emotion(face.row, face.where))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def table_at(path: Path) -> Path | None:
+    """The table that ``path`` is, or that lies in it."""
+    return next((file for file in (path, *(path / name for name in TABLES)) if file.is_file()), None)
+
+
+def rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows with column names in lower case: copies differ in case and have spaces before them."""
     for where, row in read_table(path):
         yield where, {name.lower(): value for name, value in row.items()}
 
 
-def _split_of_row(row: dict[str, str], where: str) -> str:
+def split_of(row: dict[str, str], where: str) -> str:
+    """The split of a row."""
     if "usage" not in row:
         return ALL
     split = _usage(row["usage"])
@@ -212,16 +213,3 @@ def _pixels(text: str, where: str) -> bytes:
             f"{where} has {len(pixels)} pixels, not {SIDE} x {SIDE} = {SIDE * SIDE}: is the file cut short?"
         )
     return pixels
-
-
-def _ferplus_rows(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Place, split, and votes for expressions: none where most people saw none, or no face."""
-    columns = [*FERPLUS, "unknown", "nf"]
-    for where, row in _rows(path):
-        try:
-            votes = {name: float(int(row[name])) for name in columns}
-        except (KeyError, ValueError) as error:
-            raise FerkitError(f"{where}: no count of votes ({error}): is it fer2013new.csv of FERPlus?") from error
-        most = max(votes, key=votes.__getitem__)  # of equals the first
-        seen = most in FERPLUS and votes[most] > 0
-        yield where, _split_of_row(row, where), {name: votes[name] for name in FERPLUS} if seen else {}

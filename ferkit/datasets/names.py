@@ -41,6 +41,20 @@ def check_split(split: str, splits: Sequence[str], where: str) -> None:
         raise FerkitError(f"{where} has no split {split!r}: choose {', '.join(splits)}")
 
 
+def judged_split(splits: Sequence[str]) -> str:
+    """The split that results are reported on: ``test``; without one ``validation``; the only one there is.
+
+    Raises:
+        FerkitError: If that does not decide.
+    """
+    for name in ("test", "validation"):
+        if name in splits:
+            return name
+    if len(splits) == 1:
+        return splits[0]
+    raise FerkitError(f"the data has neither a split test nor validation: name one of {', '.join(splits)}")
+
+
 def class_name(name: str, names: Mapping[str, str], where: str) -> str:
     """The canonical class name for what the data calls it.
 

@@ -90,7 +90,8 @@ def prepare(
 ) -> Prepared:
     """Pass samples through detector, pose, alignment and normalizer, or take what the cache holds of that.
 
-    A cropped picture is its face, no detector is asked. In a scene, the face that the recipe's detector finds is the
+    A cropped picture is its face; the detector is asked for its pose only, where neither the data nor the pose estimator
+    tells that (:mod:`ferkit.crop_pose`). In a scene, the face that the recipe's detector finds is the
     annotated one from an overlap (IoU) of 0.4; without an annotated box the largest face is taken.
 
     Args:
@@ -179,7 +180,7 @@ def _rows(
     if not readable:
         faces = Faces.none()
     elif is_crop:
-        faces = preparation.with_pose(
+        faces = preparation.crops(
             batch, Faces.concat([replace(f, image_index=f.image_index + i) for i, f in enumerate(given)])
         )
     else:

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,34 @@ def read_table(path: Path, ignore: Collection[str] = ()) -> Iterator[Row]:
         raise FerkitError(f"{shown(path)}: a table must end in {', '.join(_READERS)}: convert it")
     if path.is_dir():
         raise FerkitError(f"{shown(path)} is a folder: name the table in it")
+    with explained(path):
+        for where, row in reader(path, ignore):
+            _check_text(row, where)
+            yield where, row
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a list with where they stand, without what surrounds them; empty ones are left out.
+
+    Args:
+        path: UTF-8, with or without a mark, any ends of lines.
+
+    Raises:
+        FerkitError: If it can't be read; with the line.
+    """
+    with explained(path), path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if text := line.strip():
+                yield f"{shown(path)}, line {number}", text
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what reading a file of text raises into a :class:`FerkitError`."""
     try:
-        empty = path.stat().st_size == 0
-        if not empty:
-            for where, row in reader(path, ignore):
-                _check_text(row, where)
-                yield where, row
+        if path.stat().st_size == 0:
+            raise FerkitError(f"{shown(path)} is empty (0 bytes): copy or write it again")
+        yield
     except OSError as error:
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -43,8 +66,6 @@ def read_table(path: Path, ignore: Collection[str] = ()) -> Iterator[Row]:
             f"{shown(path)}, line {_first_foreign_line(path)} is not UTF-8: save the table as UTF-8, for example with "
             "iconv -f latin1 -t utf-8"
         ) from error
-    if empty:
-        raise FerkitError(f"{shown(path)} is empty (0 bytes): copy or write it again")
 
 
 def _read_csv(path: Path, ignore: Collection[str]) -> Iterator[Row]:

@@ -80,6 +80,8 @@ def gather(
     if recipe.data is None:
         raise FerkitError("there is nothing to learn from: name a data set, --data NAME:PATH or the recipe's `data:`")
     dataset: Dataset = build(recipe.data, context)
+    for remark in getattr(dataset, "remarks", ()):
+        warnings.warn(f"the data: {remark}", stacklevel=2)
     learn, held = _sides(dataset, recipe)
     drop = recipe.selection.drop_labels
     require_dropped([*learn, *held], drop)

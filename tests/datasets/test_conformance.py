@@ -1,6 +1,7 @@
 """The data sets pass the conformance kit."""
 
 import pytest
+import trees
 from PIL import Image
 
 from ferkit.testing import DatasetSuite
@@ -28,6 +29,8 @@ def folder(request, tmp_path_factory):
         for n, usage in enumerate(("Training", "PublicTest", "PrivateTest", "Training"))
     )
     (root / "fer2013.csv").write_text(table)
+    if request.cls.tree:
+        request.cls.tree(root)
     request.cls.root = root
 
 
@@ -36,6 +39,7 @@ class BuiltIn(DatasetSuite):
     distribution = "ferkit"
     entry_module = "ferkit.builtin"
     below = "."
+    tree = None
 
     def options(self):
         return {**self.config, "path": str(self.root / self.below)}
@@ -65,3 +69,47 @@ class TestFER2013Table(BuiltIn):
     __test__ = True
     component = "fer2013"
     below = "fer2013.csv"
+
+
+class TestRAFDB(BuiltIn):
+    __test__ = True
+    component = "rafdb"
+    tree = staticmethod(trees.rafdb)
+
+
+class TestAffectNet(BuiltIn):
+    __test__ = True
+    component = "affectnet"
+    tree = staticmethod(trees.affectnet)
+
+
+class TestAffectNet2021(BuiltIn):
+    __test__ = True
+    component = "affectnet"
+    tree = staticmethod(trees.affectnet_2021)
+
+
+class TestExpW(BuiltIn):
+    __test__ = True
+    component = "expw"
+    tree = staticmethod(trees.expw)
+    config = {"fractions": {"train": 0.5, "test": 0.5}}
+
+
+class TestFERPlus(BuiltIn):
+    __test__ = True
+    component = "ferplus"
+    tree = staticmethod(trees.ferplus)
+    config = {"protocol": "soft"}
+
+
+class TestKDEF(BuiltIn):
+    __test__ = True
+    component = "kdef"
+    tree = staticmethod(trees.kdef)
+
+
+class TestRaFD(BuiltIn):
+    __test__ = True
+    component = "rafd"
+    tree = staticmethod(trees.rafd)

@@ -120,43 +120,5 @@ def test_what_is_wrong_otherwise(picture, tmp_path, refused):
     picture(tmp_path / "train" / "3" / "1.png")
     message = refused("fer2013", path=str(tmp_path))
     assert "the folder '3' is none of anger, disgust, fear" in message
-    assert "leave out the option votes" in refused("fer2013", path=str(tmp_path), votes="fer2013new.csv")
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     assert "has no faces" in refused("fer2013", path=str(tmp_path))
-
-
-FERPLUS = """\
-Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF
-Training,fer0000000.png,4,4,0,0,0,0,0,1,1,0
-Training,,0,0,0,0,0,0,0,0,0,10
-PublicTest,fer0000002.png,0,0,0,1,2,0,1,4,2,0
-PrivateTest,fer0000003.png,1,0,0,0,3,0,0,0,6,0
-"""
-
-
-def test_ferplus_votes_take_the_place_of_the_labels(faces, tmp_path):
-    (tmp_path / "fer2013.csv").write_text(text(faces))
-    votes = tmp_path / "fer2013new.csv"
-    votes.write_text(FERPLUS)
-    found = samples(tmp_path, votes=str(votes))
-    assert {split: [(s.id, s.label) for s in each] for split, each in found.items()} == {
-        "train": [("fer0000000", "neutral")],
-        "validation": [("fer0000002", "contempt")],
-    }
-    assert found["validation"][0].votes["anger"] == 2
-    assert set(found["train"][0].votes) == {
-        *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-    }
-
-
-def test_ferplus_of_other_rows_is_refused(faces, tmp_path, refused):
-    (tmp_path / "fer2013.csv").write_text(text(faces))
-    votes = tmp_path / "fer2013new.csv"
-    for change, message in (
-        (FERPLUS + "Training,x,1,0,0,0,0,0,0,0,0,0\n", "differ in the number of rows"),
-        (FERPLUS.rpartition("PrivateTest")[0], "differ in the number of rows"),
-        (FERPLUS.replace("PublicTest", "Training"), "line 4 is in train, but"),
-        (FERPLUS.replace("NF", "nobody"), "is it fer2013new.csv of FERPlus?"),
-    ):
-        votes.write_text(change)
-        assert message in refused("fer2013", path=str(tmp_path), votes=str(votes))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import trees
 from fakes import ColourConfig, Empty, component, plugin
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -51,6 +52,16 @@ def test_data_on_top_of_the_recipe(recipe, train, faces):
     assert metrics["data"]["learnt_from"]["samples"] == 48
     _, metrics = train(recipe(data=None), "other", data={"use": "folder", "path": str(faces), "crops": True})
     assert metrics["data"]["judged_by"]["samples"] == 5  # a tenth of the split train
+
+
+def test_what_the_data_leaves_out_is_told(recipe, train, tmp_path):
+    annotations = trees.affectnet_2021(tmp_path / "affectnet", train=5) / "train_set" / "annotations"
+    (annotations / "39_exp.npy").write_bytes(b"")
+    others = ["surprise", "fear", "disgust", "anger"]
+    data = {"use": "affectnet", "path": str(tmp_path / "affectnet"), "classes": 7, "validation": "validation"}
+    with pytest.warns(UserWarning, match="the data: 1 rows that can't be read, left out, first: .*39_exp.npy"):
+        _, metrics = train(recipe(data={**data, "drop_labels": others}))
+    assert metrics["data"]["learnt_from"]["samples"] == 15
 
 
 @pytest.mark.parametrize("key", ["split", "validation"])

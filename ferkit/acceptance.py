@@ -1,5 +1,6 @@
 """The gate out: whether what a normalizer returned is one face, turned far enough, and still the same."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,8 @@ from ferkit.encoding import StagedEncoder
 from ferkit.interfaces import Detector, PoseEstimator
 from ferkit.recipe_model import Accept, Align
 from ferkit.types import Faces, Frontal, ImageBatch, Pose
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = Pose(torch.nan, torch.nan, torch.nan)
 REASONS = tuple(
@@ -59,19 +62,20 @@ class Acceptance:
     device: torch.device
     searches: bool
 
-    def __call__(self, aligned: Tensor, results: Sequence[Frontal]) -> list[Verdict]:
+    def __call__(self, aligned: Tensor, crops: Tensor, results: Sequence[Frontal]) -> list[Verdict]:
         """One verdict a result.
 
         Args:
             aligned: The faces as they were, float32 ``[N, 3, S, S]``.
+            crops: Whether each filled its picture, so that it still does, bool ``[N]``.
             results: The same faces turned.
         """
         batch = ImageBatch(
             tuple(result.image for result in results),
             ("frontal",) * len(results),
-            tuple(Faces.of([0], _extent(result)) for result in results),  # for detectors that pass on what is given
+            tuple(_known(result, crop) for result, crop in zip(results, crops.tolist(), strict=True)),
         )
-        found = self._find(batch, results)
+        found = self._find(batch)
         alone = [index for index, faces in enumerate(found) if len(faces) == 1]
         faces = Faces.concat(
             replace(found[index], image_index=torch.tensor([index], dtype=torch.int64)) for index in alone
@@ -88,10 +92,10 @@ class Acceptance:
             verdicts[index] = Verdict(flag, views[row] if flag is None else None, pose, own)
         return verdicts
 
-    def _find(self, batch: ImageBatch, results: Sequence[Frontal]) -> list[Faces]:
+    def _find(self, batch: ImageBatch) -> list[Faces]:
         """The faces in each result; where its landmarks are known, that face."""
-        searched = [index for index, result in enumerate(results) if result.landmarks is None or self.searches]
         assert batch.given is not None
+        searched = [index for index, known in enumerate(batch.given) if not known.landmarks or self.searches]
         part = ImageBatch(
             tuple(batch.images[index] for index in searched),
             tuple(batch.sources[index] for index in searched),
@@ -99,12 +103,8 @@ class Acceptance:
         )
         faces = self.detector(part) if searched else Faces.none()
         found = []
-        for index, result in enumerate(results):
-            if index in searched:
-                found.append(faces.select(faces.image_index == searched.index(index)))
-            else:
-                assert result.landmarks is not None
-                found.append(Faces.of([0], _extent(result), landmarks={"5": result.landmarks[None]}))
+        for index, known in enumerate(batch.given):
+            found.append(faces.select(faces.image_index == searched.index(index)) if index in searched else known)
         return found
 
     def _compare(self, before: Tensor, after: Tensor) -> dict[str, list[float]]:
@@ -128,7 +128,24 @@ class Acceptance:
         return None
 
 
-def _extent(result: Frontal) -> Tensor:
-    """The whole picture as a box ``[1, 4]``."""
+def _known(result: Frontal, crop: bool) -> Faces:
+    """What a normalizer says of the face in its result; landmarks that are none of a face in it count for nothing."""
     height, width = result.image.shape[1:]
-    return torch.tensor([[0.0, 0.0, width, height]])
+    box = torch.tensor([0.0, 0.0, width, height]) if crop or result.box is None else result.box.cpu().float()
+    points = result.landmarks
+    if points is not None and not _plausible(points, width, height):
+        log.warning(
+            "a normalizer gave landmarks that lie on no face of %d x %d pixels: it is searched for", width, height
+        )
+        points = None
+    landmarks = {} if points is None else {"5": points[None].cpu().float()}
+    return Faces.of([0], box[None], landmarks=landmarks, is_crop=crop)
+
+
+def _plausible(points: Tensor, width: int, height: int) -> bool:
+    """Whether points ``[5, 2]`` can be those of a face in a picture: near it, and apart from each other."""
+    if not bool(torch.isfinite(points).all()):
+        return False
+    size = torch.tensor([width, height], device=points.device)
+    near = (points > -size / 2) & (points < 1.5 * size)
+    return bool(near.all()) and float((points.amax(0) - points.amin(0)).amax()) >= 1

@@ -116,6 +116,7 @@ class Component:
         weights: The weights a config leads to, where they are not simply those of its :data:`Weights` fields.
         cheap: Of a normalizer: computed about as fast as read from a disk. What it gives is not cached, unless a recipe
             says ``cache: true``.
+        looks: Of a detector: whether it looks at pictures. One that does not can't find a face again that was edited.
     """
 
     kind: Kind
@@ -131,6 +132,7 @@ class Component:
     provides: frozenset[str] | Callable[[Any], Iterable[str]] = frozenset()
     weights: Callable[[Any], Iterable[str]] = weight_references
     cheap: bool = False
+    looks: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -365,6 +365,17 @@ class _Validation:
                 available |= part.provides
         if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
             self._without_pose(recipe.normalization)
+        if recipe.normalizer and not recipe.normalizer.registered.component.cheap:
+            self._found_again(recipe.detector)
+
+    def _found_again(self, detector: Part) -> None:
+        if not detector.registered.component.looks:
+            self._add(
+                ("detector", "use"),
+                f"{detector.name!r} looks at no picture, so it can't find a face again that an editor returned: choose one "
+                "that looks, such as retinaface. A data set's crops are taken as they are all the same, and its annotated faces "
+                "are matched with those that it finds",
+            )
 
     def _without_pose(self, normalization: Normalization) -> None:
         if normalization.no_pose == "keep":

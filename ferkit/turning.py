@@ -187,7 +187,12 @@ def _picture(turn: Turn) -> Picture:
     if turn.frontal is None:
         return None, {**note, "failed": True}
     points = turn.frontal.landmarks
-    known = {"landmarks": None if points is None else points.tolist(), "score": turn.frontal.score}
+    box = turn.frontal.box
+    known = {
+        "landmarks": None if points is None else points.tolist(),
+        "score": turn.frontal.score,
+        "box": None if box is None else box.tolist(),
+    }
     return turn.frontal.image.cpu(), {**note, **known}
 
 
@@ -196,5 +201,5 @@ def _turn(found: Picture) -> Turn:
     image, note = found
     if image is None:
         return Turn(None, note["seconds"], cached=True)
-    points = None if note["landmarks"] is None else torch.tensor(note["landmarks"])
-    return Turn(Frontal(image, points, note["score"]), note["seconds"], cached=True)
+    points, box = (None if note[name] is None else torch.tensor(note[name]) for name in ("landmarks", "box"))
+    return Turn(Frontal(image, points, note["score"], box), note["seconds"], cached=True)

@@ -201,17 +201,32 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class Frontal:
-    """A face turned frontal by a normalizer: uint8 RGB ``[3, h, w]``, 5 landmarks ``[5, 2]`` in it where known."""
+    """A face turned frontal by a normalizer.
+
+    Attributes:
+        image: uint8 RGB ``[3, h, w]``.
+        landmarks: 5 points ``[5, 2]`` in it, where known.
+        score: How good it is, to choose among several draws.
+        box: x0 y0 x1 y1 of the face in it ``[4]``, where known; the whole picture otherwise.
+    """
 
     image: Tensor
     landmarks: Tensor | None = None
     score: float = 1.0
+    box: Tensor | None = None
 
     def __post_init__(self) -> None:
         _shape("image", self.image, 3, None, None)
         _check(self.image.dtype == torch.uint8, f"a frontal image must be uint8, not {self.image.dtype}")
+        _check(min(self.image.shape[1:]) > 0, "a frontal image has no pixels")
         if self.landmarks is not None:
             _shape("landmarks", self.landmarks, 5, 2)
+        if self.box is not None:
+            _shape("box", self.box, 4)
+        try:
+            object.__setattr__(self, "score", float(self.score))
+        except (TypeError, ValueError):
+            raise ValueError(f"the score of a frontal image must be a number, not {self.score!r}") from None
 
 
 @dataclass(frozen=True, eq=False)

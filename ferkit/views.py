@@ -72,15 +72,17 @@ class ViewBuilder:
         waiting = iter(chosen.tolist())
         for group in self.turner(batch, faces.select(chosen)):
             owners = [next(waiting) for _ in group]
-            for face, outcome in zip(owners, self._judge(aligned[owners], group), strict=True):
+            judged = self._judge(aligned[owners], faces.is_crop[owners], group)
+            for face, outcome in zip(owners, judged, strict=True):
                 outcomes[face] = outcome
         return aligned, outcomes
 
-    def _judge(self, aligned: Tensor, group: Sequence[Sequence[Turn]]) -> list[Outcome]:
+    def _judge(self, aligned: Tensor, crops: Tensor, group: Sequence[Sequence[Turn]]) -> list[Outcome]:
         """The best draw of each face of a group."""
         drawn = [(face, turn.frontal) for face, turns in enumerate(group) for turn in turns if turn.frontal is not None]
         owners = [face for face, _ in drawn]
-        judged = iter(self.acceptance(aligned[owners], [frontal for _, frontal in drawn])) if drawn else iter(())
+        results = [frontal for _, frontal in drawn]
+        judged = iter(self.acceptance(aligned[owners], crops[owners], results) if drawn else ())
         verdicts = [
             [next(judged) if turn.frontal is not None else Verdict(FAILED) for turn in turns] for turns in group
         ]

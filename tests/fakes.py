@@ -107,6 +107,7 @@ def component(kind, name, config=Empty, target="fakes:ColourEncoder", **more):
 
 COMPONENTS = [
     component("detector", "boxes", BoxesConfig, "fakes:Boxes"),
+    component("detector", "everything", Empty, "ferkit.builtin.whole_image:WholeImage"),
     component("pose", "fixed", Empty, "fakes:FixedPose", provides=frozenset({"pose"})),
     component("normalizer", "red", FrontalConfig, "fakes:RedFrontal"),
     component("encoder", "colour", ColourConfig, "fakes:ColourEncoder", provides=frozenset({"logits"})),
@@ -134,7 +135,7 @@ def recipe(**changes):
         "ferkit": 1,
         "name": "test",
         "labels": LABELS,
-        "detector": {"use": "whole-image"},
+        "detector": {"use": "everything" if changes.get("normalizer") else "whole-image"},
         "align": {"size": 16},
         "encoders": {"colour": {"use": "colour"}},
         "head": {"use": "average-probabilities"},

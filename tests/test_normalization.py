@@ -95,7 +95,7 @@ def prepare(registry, monkeypatch):
             recipe(
                 labels=list(labels),
                 seed=seed,
-                detector=detector or {"use": "whole-image"},
+                detector=detector or {"use": "boxes", "boxes": [list(FACE_BOX)]},
                 pose={"use": pose} if pose else None,
                 normalizer={"use": "editor", "no_pose": "turn", **normalizer},
             ),

@@ -86,7 +86,7 @@ def test_a_missing_file_and_missing_parts(tmp_path, registry):
     found = problems({"ferkit": 1, "name": "x"}, registry)
     assert {"detector", "encoders", "head"} <= set(found)
     assert "is missing" in found["detector"]
-    assert "add `use: …` (boxes, given, whole-image)" in problems(recipe(detector={}), registry)["detector"]
+    assert "add `use: …` (boxes, everything, given, whole-image)" in problems(recipe(detector={}), registry)["detector"]
 
 
 def test_extends_merges_deep_and_null_removes(tmp_path, registry):

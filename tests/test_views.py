@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import fakes
+import numpy as np
 import pytest
 import torch
 from fakes import component, plugin, recipe
@@ -7,6 +10,7 @@ from PIL import Image
 import ferkit
 from ferkit import Frontal
 
+ROOT = Path(__file__).parent.parent
 BOXES = [[0, 0, 30, 30], [30, 0, 50, 20], [50, 0, 60, 10]]  # `fixed` turns them by 0, 40 and 80 degrees
 
 
@@ -146,3 +150,57 @@ def test_mirror_and_resample_are_controls(registry):
         sides[name] = (float(views.pixels[0, 0, 10, 2]), float(views.pixels[0, 0, 10, -3]))
     assert sides["mirror"][0] < 0.2 and sides["mirror"][1] > 0.8
     assert sides["resample"][0] > 0.8 and sides["resample"][1] < 0.2
+
+
+@pytest.mark.parametrize(
+    "points", [[[torch.nan] * 2] * 5, [[torch.inf, 1.0]] * 5, [[1e30, 5.0]] * 5, [[0.0, 0.0]] * 5, [[20.0, 20.2]] * 5]
+)
+def test_landmarks_of_no_face_count_for_nothing(run, points):
+    frontal = Frontal(torch.zeros(3, 40, 40, dtype=torch.uint8), torch.tensor(points))
+    assert run(frontal)[1][1:] == (("edit_rejected:no_face",),) * 2  # it is searched, and `boxes` finds none
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image": torch.zeros(3, 0, 9, dtype=torch.uint8)}, {"score": None}, {"score": "high"}]
+)
+def test_what_no_frontal_can_be_is_an_error(wrong):
+    with pytest.raises(ValueError, match="frontal image"):
+        Frontal(**{"image": torch.zeros(3, 9, 9, dtype=torch.uint8), **wrong})
+    assert Frontal(torch.zeros(3, 9, 9, dtype=torch.uint8), score=torch.tensor(0.5)).score == 0.5
+
+
+@pytest.mark.parametrize("name", ["mirror", "resample"])
+@pytest.mark.parametrize("is_crop", [False, True])
+def test_a_control_frames_the_face_as_it_was(name, is_crop):
+    """With annotated faces, of which nothing but the box is known."""
+    chosen = {
+        "detector.use": "given",
+        "normalizer": {"use": name, "no_pose": "turn"},
+        "align.method": "box",
+        "align.margin": 0.25,
+    }
+    fer = ferkit.pipeline("default", chosen | ({"normalizer.size": 512} if name == "resample" else {}))
+    with Image.open(ROOT / "examples" / "images" / "astronaut.jpg") as photo:
+        picture = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)
+    height, width = picture.shape[1:]
+    box = [0.0, 0.0, width, height] if is_crop else [175.0, 70.0, 275.0, 205.0]
+    faces = ferkit.Faces.of([0], [box], is_crop=is_crop)
+    aligned, turned = (
+        fer.views(ferkit.ImageBatch((picture,), ("photo",)), each)[0] for each in (given(faces, 0), faces)
+    )
+    assert turned.view == ("frontal",)
+    expected = aligned.pixels.flip(3) if name == "mirror" else aligned.pixels
+    assert float((turned.pixels - expected).abs().mean()) < 0.01
+
+
+def given(faces, yaw):
+    """``faces`` with a pose that is within the gate."""
+    return faces.with_pose(torch.tensor([[yaw, 0.0, 0.0]]), torch.ones(1))
+
+
+@pytest.mark.parametrize("detector", ["given", "whole-image"])
+def test_an_editor_needs_a_detector_that_looks(registry, detector):
+    blind = recipe(detector={"use": detector}, pose={"use": "fixed"}, normalizer={"use": "red"})
+    with pytest.raises(ferkit.RecipeError, match=f"detector.use.*'{detector}' looks at no picture"):
+        ferkit.load_recipe(blind, registry=registry)
+    ferkit.load_recipe(blind | {"normalizer": {"use": "mirror"}}, registry=registry)

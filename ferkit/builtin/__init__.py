@@ -75,9 +75,21 @@ def ferkit_components() -> Sequence[Component]:
     """Detectors, the pose estimator, control normalizers, heads and data sets."""
     return [
         Component(
-            "detector", "whole-image", Nothing, "ferkit.builtin.whole_image:WholeImage", "the picture is one face crop"
+            "detector",
+            "whole-image",
+            Nothing,
+            "ferkit.builtin.whole_image:WholeImage",
+            "the picture is one face crop",
+            looks=False,
         ),
-        Component("detector", "given", Nothing, "ferkit.builtin.given:Given", "the faces a data set is annotated with"),
+        Component(
+            "detector",
+            "given",
+            Nothing,
+            "ferkit.builtin.given:Given",
+            "the faces a data set is annotated with",
+            looks=False,
+        ),
         Component(
             "pose",
             "landmark-pnp",

@@ -12,8 +12,8 @@ from ferkit.recipe_model import Align
 from ferkit.types import Faces, Frontal, ImageBatch
 
 
-def _crops(batch: ImageBatch, faces: Faces, margin: float) -> list[tuple[Tensor, Tensor | None]]:
-    """Per face its upright-box crop, uint8 ``[3, s, s]`` at the picture's own scale, and its landmarks there."""
+def _crops(batch: ImageBatch, faces: Faces, margin: float) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    """Per face its upright-box crop, uint8 ``[3, s, s]`` at the picture's own scale, its landmarks and its box there."""
     squares = face_squares(faces, Align(method="box", margin=margin))
     points = to_five(faces.landmarks)
     crops = []
@@ -22,7 +22,9 @@ def _crops(batch: ImageBatch, faces: Faces, margin: float) -> list[tuple[Tensor,
         pixels = cut(batch.images[int(faces.image_index[face])], square, side)
         known = points is not None and bool(torch.isfinite(points[face]).all())
         landmarks = _into(square, points[face], side) if points is not None and known else None
-        crops.append((pixels.mul(255).round().to(torch.uint8), landmarks))
+        border = 0.0 if faces.is_crop[face] else side * margin / (1 + 2 * margin)
+        box = torch.tensor([border, border, side - border, side - border])
+        crops.append((pixels.mul(255).round().to(torch.uint8), landmarks, box))
     return crops
 
 
@@ -44,11 +46,11 @@ class MirrorFace:
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
         """The mirrored crop of each face, with its landmarks where known."""
         results: list[Frontal | None] = []
-        for pixels, points in _crops(batch, faces, self.margin):
+        for pixels, points, box in _crops(batch, faces, self.margin):
             mirrored = None
             if points is not None:
                 mirrored = torch.stack([pixels.shape[2] - points[:, 0], points[:, 1]], 1)[list(self.ORDER)]
-            results.append(Frontal(pixels.flip(2), mirrored))
+            results.append(Frontal(pixels.flip(2), mirrored, box=box))
         return results
 
 
@@ -62,9 +64,9 @@ class ResampleFace:
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
         """The resampled crop of each face, with its landmarks where known."""
         results: list[Frontal | None] = []
-        for pixels, points in _crops(batch, faces, self.margin):
+        for pixels, points, box in _crops(batch, faces, self.margin):
             shape = pixels.shape[1:]
             small = F.interpolate(pixels[None], size=(self.size, self.size), mode="bilinear", antialias=True)
             back = F.interpolate(small, size=shape, mode="bilinear", antialias=True)[0]
-            results.append(Frontal(back, points))
+            results.append(Frontal(back, points, box=box))
         return results

@@ -22,6 +22,7 @@ class Options(Config):
 @hookimpl
 def ferkit_components():
     return [
+        Component("detector", "everything", Config, "ferkit.builtin.whole_image:WholeImage", "takes all for a face"),
         Component("normalizer", "slow", Options, "slow_target:Slow", "waits"),
         Component("encoder", "never", Config, "slow_target:Never", "can't be built", provides=frozenset({"logits"})),
     ]

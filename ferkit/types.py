@@ -204,8 +204,7 @@ class Frontal:
     """A face turned frontal by a normalizer.
 
     Attributes:
-        image: uint8 RGB ``[3, h, w]``.
-        landmarks: 5 points ``[5, 2]`` in it, where known.
+        image: uint8 RGB ``[3, h, w]``; ``landmarks`` are 5 points ``[5, 2]`` in it, where known.
         score: How good it is, to choose among several draws.
         box: x0 y0 x1 y1 of the face in it ``[4]``, where known; the whole picture otherwise.
     """

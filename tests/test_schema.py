@@ -56,7 +56,8 @@ def test_the_schema_points_to_nothing_that_is_not_there(registry):
 
 
 def test_a_name_that_two_plugins_own_is_a_choice_in_full_only(registry):
-    registry.register(fakes.plugin(fakes.COMPONENTS[3]), "ferkit-other")
+    (colour,) = [component for component in fakes.COMPONENTS if component.name == "colour"]
+    registry.register(fakes.plugin(colour), "ferkit-other")
     assert uses(recipe_schema(registry), "encoder") == {("ferkit-fakes:colour",), ("ferkit-other:colour",)}
 
 

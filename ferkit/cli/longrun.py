@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import typer
 
 from ferkit.cli.common import FAILED, say
-from ferkit.cli.report import Report, progress
+from ferkit.cli.report import Report
 from ferkit.errors import FerkitError, ImageError
 from ferkit.journal import Journal, Mark, Record, mark
+from ferkit.progress import progress
 
 T = TypeVar("T")
 Inputs = dict[str, ImageError | None]

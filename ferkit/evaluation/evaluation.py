@@ -70,7 +70,7 @@ class Evaluation:
             FerkitError: If there is a report, and ``overwrite`` is false.
         """
         from ferkit.evaluation.report import blocks
-        from ferkit.reports import to_html, to_markdown
+        from ferkit.evaluation.document import to_html, to_markdown
 
         folder = Path(folder)
         if (folder / PREDICTIONS).exists() and not overwrite:
@@ -80,7 +80,7 @@ class Evaluation:
         texts = {
             PAGE: to_html(content),
             REPORT: to_markdown(content),
-            METRICS: json.dumps(self.metrics, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+            METRICS: json.dumps(self.metrics, indent=1, allow_nan=False) + "\n",
         }
         for name, text in texts.items():
             with replacing(folder / name) as temporary:

@@ -1,6 +1,7 @@
 """Bins of the head's pose, in degrees."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,30 +16,30 @@ Bins = dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]
 
 
 def by_yaw(yaw: Floats, shift: float = 0.0) -> Bins:
-    """By |yaw|: 0–15, 15–30, 30–45, 45–60, 60–90; ``shift`` moves the inner edges."""
+    """By |yaw|: 0-15, 15-30, 30-45, 45-60, 60-90; ``shift`` moves the inner edges."""
     edges = (YAW[0], *(edge + shift for edge in YAW[1:-1]), YAW[-1])
-    return _bins(np.abs(yaw), edges, lambda low, high: f"{low:g}–{high:g}")
+    return _bins(np.abs(yaw), edges, lambda low, high: f"{low:g}-{high:g}")
 
 
 def by_signed_yaw(yaw: Floats) -> Bins:
-    """The same, faces turned towards the image's left (−) and right (+) apart; 0 counts as right."""
-    sides = {}
-    for sign, side in (("−", yaw < 0), ("+", yaw >= 0)):
-        each = _bins(np.where(side, np.abs(yaw), -1.0), YAW, lambda low, high, sign=sign: f"{sign}({low:g}–{high:g})")
-        each[f"{sign}({BEYOND})"] = each.pop(BEYOND) & side
-        each.pop(NO_POSE)
-        sides[sign] = list(each.items())
-    return {**dict(reversed(sides["−"])), **dict(sides["+"]), NO_POSE: np.isnan(yaw)}
+    """The same, faces turned towards the image's left (yaw < 0) and right apart; 0 counts as right."""
+    sides = [
+        (f"{name} {bin_name}", there & side)
+        for name, side in (("left", yaw < 0), ("right", yaw >= 0))
+        for bin_name, there in by_yaw(yaw).items()
+        if bin_name != NO_POSE
+    ]
+    return {**dict(sides), NO_POSE: np.isnan(yaw)}
 
 
 def by_pitch(pitch: Floats) -> Bins:
-    """By pitch, > 0 upwards: −15–15 in the middle."""
-    return _bins(pitch, PITCH, lambda low, high: f"{low:g} to {high:g}".replace("-", "−"))
+    """By pitch, > 0 upwards: -15 to 15 in the middle."""
+    return _bins(pitch, PITCH, lambda low, high: f"{low:g} to {high:g}")
 
 
 def _bins(values: Floats, edges: Sequence[float], name: Callable[[float, float], str]) -> Bins:
     """Bins from each edge up to the next, the last with its upper edge; then what lies beyond, and what is unknown."""
     found = {}
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         found[name(low, high)] = (values >= low) & ((values < high) | ((high == edges[-1]) & (values == high)))
     return {**found, BEYOND: (values > edges[-1]) | (values < edges[0]), NO_POSE: np.isnan(values)}

@@ -69,12 +69,14 @@ class Evaluation:
         Raises:
             FerkitError: If there is a report, and ``overwrite`` is false.
         """
-        from ferkit.evaluation.report import blocks
         from ferkit.evaluation.document import to_html, to_markdown
+        from ferkit.evaluation.report import blocks
 
         folder = Path(folder)
         if (folder / PREDICTIONS).exists() and not overwrite:
-            raise FerkitError(f"{shown(folder)} holds a report: add --overwrite (overwrite=True), or choose another folder")
+            raise FerkitError(
+                f"{shown(folder)} holds a report: add --overwrite (overwrite=True), or choose another folder"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         content = blocks(self)
         texts = {

@@ -41,7 +41,7 @@ class Answers:
     @property
     def scored(self) -> NDArray[np.bool_]:
         """Which faces all systems answered for."""
-        scored: NDArray[np.bool_] = (self.guesses < self.classes).all(1)
+        scored: NDArray[np.bool_] = np.asarray((self.guesses < self.classes).all(1))
         return scored
 
     def kinds(self, by_class: bool = False) -> Kinds:
@@ -58,7 +58,8 @@ class Answers:
         the faces that all systems answered for; ``accuracy_all`` is of all, where no answer is a wrong one. NaN where
         there is nothing to average over.
         """
-        size, rest, guesses = self.classes + 1, cells, []
+        size, rest = self.classes + 1, cells
+        guesses: list[Integers] = []
         for _ in range(self.guesses.shape[1]):
             rest, guess = np.divmod(rest, size)
             guesses.insert(0, guess)
@@ -87,7 +88,8 @@ def _figures(counts: Floats, truth: Integers, guess: Integers, scored: NDArray[n
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+    found: Floats = np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+    return found
 
 
 def _mean(values: Floats) -> Floats:

@@ -55,7 +55,9 @@ def accuracy_bars(bins: Mapping[str, Mapping[str, Any]], title: str) -> str:
             top = place(each["accuracy"])
             shapes.append(_rect(x + step * 0.2, top, step * 0.6, place(0) - top, GREY if each["too_small"] else BLUE))
         if each["accuracy_interval"]:
-            shapes.append(_line(middle, place(each["accuracy_interval"][0]), middle, place(each["accuracy_interval"][1])))
+            shapes.append(
+                _line(middle, place(each["accuracy_interval"][0]), middle, place(each["accuracy_interval"][1]))
+            )
         if each["accuracy_all"] is not None:
             level = place(each["accuracy_all"])
             shapes.append(_line(x + step * 0.12, level, x + step * 0.88, level, RED))
@@ -69,7 +71,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
 
     for each in bins:
         x, top = LEFT + across * each["from"], place(each["accuracy"])
-        tip = f"{each['from']:.2f}–{each['to']:.2f}: n = {each['n']}, confidence {each['confidence']:.3f}"
+        tip = f"{each['from']:.2f}-{each['to']:.2f}: n = {each['n']}, confidence {each['confidence']:.3f}"
         shapes.append(_rect(x + 1, top, across * (each["to"] - each["from"]) - 2, place(0) - top, BLUE, tip))
         middle = LEFT + across * each["confidence"]
         shapes.append(_line(middle, place(each["confidence"]), middle, top, RED))
@@ -86,7 +88,10 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     for row, (label, line) in enumerate(zip(labels, counts, strict=True)):
         total = max(sum(line), 1)
         y = top + row * CELL
-        shapes += [_text(left - 6, y + CELL / 2 + 4, label, "end"), _text(left + (row + 0.5) * CELL, top - 8, label[:8])]
+        shapes += [
+            _text(left - 6, y + CELL / 2 + 4, label, "end"),
+            _text(left + (row + 0.5) * CELL, top - 8, label[:8]),
+        ]
         for column, n in enumerate(line):
             share = n / total
             tone = tuple(round(255 - share * (255 - dark)) for dark in (0x4E, 0x79, 0xA7))

@@ -1,5 +1,7 @@
 """The pose that puts a face into a bin: of the original picture, never of what a normalizer made of it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from ferkit.types import Faces
 DATA, ESTIMATED, NONE = "data", "estimated", ""
 
 
-def pose_of(samples: list[Sample], faces: Faces) -> tuple[Tensor, list[str]]:
+def pose_of(samples: Sequence[Sample], faces: Faces) -> tuple[Tensor, list[str]]:
     """Pose of each face, and where it is from.
 
     What the data set knows is the truth of the bin. Where it knows nothing, it is what the recipe's estimator told of the

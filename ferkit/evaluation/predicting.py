@@ -39,7 +39,7 @@ class Predictor:
     batch_size: int
 
     def __call__(self, samples: Iterator[Sample]) -> Iterator[Record]:
-        """One record a sample, called by its id, in order, lazily; its row has the columns of ``ferkit predict`` and ``pose_from``."""
+        """One record a sample, called by its id, in order, lazily, with a row of ``ferkit predict`` and ``pose_from``."""
         while chunk := list(islice(samples, self.batch_size)):
             marks = [mark(sample.source) for sample in chunk]
             yield from self._records(chunk, marks)

@@ -11,7 +11,7 @@ from ferkit.evaluation.scoring import FEW
 if TYPE_CHECKING:
     from ferkit.evaluation.evaluation import Evaluation
 
-NONE = "–"
+NONE = "-"
 SUMMARY = ("n", "scored", "accuracy", "accuracy_all", "UAR", "macro-F1")
 
 
@@ -142,9 +142,9 @@ def _poses(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[Bl
         _bins(metrics["by_yaw"]),
         Text("Bins differ in their classes; UAR does not depend on how often each is there. Class mix:"),
         _mix(metrics),
-        Title("|yaw|, inner edges shifted by −5° and +5°", 3),
+        Title("|yaw|, inner edges shifted by -5 and by +5 degrees", 3),
         *[_bins(each) for each in metrics["by_yaw_shifted"].values()],
-        Title("Yaw, left (−) and right (+) in the image", 3),
+        Title("Yaw, towards the left (< 0) and the right of the image", 3),
         _bins(metrics["by_signed_yaw"]),
         Title("Pitch, > 0 upwards", 3),
         _bins(metrics["by_pitch"]),
@@ -156,8 +156,8 @@ def pose_line(origins: Mapping[str, int], provenance: Mapping[str, Any]) -> str:
     by = provenance.get("pose", {}).get("estimator") or "no estimator"
     return (
         f"Pose is of the original picture: known to the data set for {origins.get('data', 0)} faces, estimated by {by} for "
-        f"{origins.get('estimated', 0)}, unknown for {origins.get('none', 0)}. Missed faces whose pose the data does not tell are "
-        "in the bin no pose."
+        f"{origins.get('estimated', 0)}, unknown for {origins.get('none', 0)}. Missed faces are in the bin no pose, "
+        "unless the data tells their pose."
     )
 
 

@@ -104,7 +104,9 @@ def read_rows(folder: Path) -> tuple["DataFrame", dict[str, Any]]:
     path = folder / PREDICTIONS
     if not path.is_file():
         there = "there is no such folder" if not folder.is_dir() else f"it has no {PREDICTIONS}"
-        raise FerkitError(f"{shown(folder)} is no report of ferkit evaluate ({there}): name the folder given to its --out")
+        raise FerkitError(
+            f"{shown(folder)} is no report of ferkit evaluate ({there}): name the folder given to its --out"
+        )
     try:
         content = parquet.read_table(path)
         provenance = json.loads((content.schema.metadata or {}).get(_META, b"{}"))
@@ -117,7 +119,9 @@ def read_rows(folder: Path) -> tuple["DataFrame", dict[str, Any]]:
     try:
         rows = _typed(content.select(names).to_pandas())
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise FerkitError(f"{shown(path)} has a column of another type ({error}): evaluate again with --overwrite") from error
+        raise FerkitError(
+            f"{shown(path)} has a column of another type ({error}): evaluate again with --overwrite"
+        ) from error
     check_rows(rows, shown(path))
     return rows, provenance
 

@@ -39,7 +39,7 @@ def score(rows: "DataFrame", bootstrap: Bootstrap) -> dict[str, Any]:
             "drawn_by": drawn_by(rows),
             "units": len(np.unique(own.units)),
         },
-        "per_class": per_class(own.select(scored), rows["true_label"].value_counts().to_dict(), labels),
+        "per_class": per_class(own.select(scored), Counter(rows["true_label"]), labels),
         "confusion": confusion(own.select(scored), len(labels)),
         **calibration(probabilities(rows)[scored], own.truth[scored]),
         "by_yaw": in_bins(rows, own, by_yaw(yaw), bootstrap),

@@ -1,23 +1,22 @@
 """``ferkit.compare``: two evaluations, two reports, or two recipes with data."""
 
 from collections.abc import Mapping
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ferkit.datasets.naming import Data
 from ferkit.errors import FerkitError
 from ferkit.evaluation.comparison import COMPARISON, Comparison, Rows
-from ferkit.evaluation.evaluate import evaluate
 from ferkit.evaluation.evaluation import Evaluation
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import PREDICTIONS, read_rows
-from ferkit.images import shown
 from ferkit.recipe import RecipeSource
 from ferkit.registry import Registry
+from ferkit.text import shown
+
+if TYPE_CHECKING:
+    import torch
 
 Side = Evaluation | RecipeSource
 """An evaluation, the folder of its report, or a recipe."""
@@ -31,7 +30,7 @@ def compare(
     overrides: Mapping[str, Any] | None = None,
     *,
     split: str | None = None,
-    device: str | torch.device = "cpu",
+    device: "str | torch.device" = "cpu",
     batch_size: int = 16,
     resamples: int = 10_000,
     seed: int = 0,
@@ -71,20 +70,19 @@ def compare(
         )
     if data is None and (split or overrides):
         raise FerkitError("split and overrides are of recipes that are evaluated: name the data, --data NAME:PATH")
-    work = partial(
-        evaluate,
-        data=data,
-        overrides=overrides,
-        split=split,
-        device=device,
-        batch_size=batch_size,
-        resamples=resamples,
-        seed=seed,
-        overwrite=overwrite,
-        registry=registry,
-        download=download,
-        progress=progress,
-    )
+    given: dict[str, Any] = {
+        "data": data,
+        "overrides": overrides,
+        "split": split,
+        "device": device,
+        "batch_size": batch_size,
+        "resamples": resamples,
+        "seed": seed,
+        "overwrite": overwrite,
+        "registry": registry,
+        "download": download,
+        "progress": progress,
+    }
     sides: list[Rows] = []
     for name, side in (("a", a), ("b", b)):
         if isinstance(side, str | PathLike) and is_report(side):
@@ -96,7 +94,9 @@ def compare(
                     f"{shown(str(side))} is no report of ferkit evaluate (it has no {PREDICTIONS}): name the folder given to its "
                     "--out; or compare recipes by naming the data, --data NAME:PATH"
                 )
-            side = work(side, out=None if out is None else Path(out) / name)  # noqa: PLW2901
+            from ferkit.evaluation.evaluate import evaluate  # reports are compared without torch
+
+            side = evaluate(side, out=None if out is None else Path(out) / name, **given)  # noqa: PLW2901
         sides.append((side.rows, side.provenance))
     found = Comparison.of(*sides, resamples=resamples, seed=seed)
     if out is not None:

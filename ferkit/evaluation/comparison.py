@@ -13,7 +13,7 @@ from ferkit.evaluation.evaluation import PAGE, REPORT
 from ferkit.evaluation.pairing import paired
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import drawn_by
-from ferkit.images import shown
+from ferkit.text import shown
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from ferkit.evaluation.pose import estimator_of
 from ferkit.evaluation.predicting import Predictor
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import PREDICTIONS, read_rows
-from ferkit.images import shown
 from ferkit.journal import Journal
 from ferkit.pipelines import Pipeline, find_device
 from ferkit.recipe import RecipeSource
 from ferkit.registry import Registry
+from ferkit.text import shown
 from ferkit.weights import WeightsStore
 
 if TYPE_CHECKING:

@@ -10,14 +10,13 @@ from ferkit.errors import FerkitError
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import PREDICTIONS, labels_of, read_rows, write_rows
 from ferkit.evaluation.scoring import score
-from ferkit.images import shown
-from ferkit.runs import METRICS
+from ferkit.text import shown
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-REPORT, PAGE = "report.md", "report.html"
+METRICS, REPORT, PAGE = "metrics.json", "report.md", "report.html"
 
 
 @dataclass(frozen=True, eq=False)

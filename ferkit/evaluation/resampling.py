@@ -97,8 +97,14 @@ def _drawn(rng: np.random.Generator, units: Integers, resamples: int) -> Integer
     total, kinds = int(units.sum()), len(units)
     if total >= SPARSE_DRAWS * kinds:
         return rng.multinomial(total, units / total, size=resamples)
-    owners = np.repeat(np.arange(kinds), units)
-    return np.stack([np.bincount(owners[rng.integers(total, size=total)], minlength=kinds) for _ in range(resamples)])
+    owners = np.repeat(np.arange(kinds, dtype=np.int32), units)
+    step = max(CHUNK // total, 1)
+    parts = []
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        places = owners[rng.integers(total, size=(rows, total), dtype=np.int32)] + np.arange(rows)[:, None] * kinds
+        parts.append(np.bincount(places.ravel(), minlength=rows * kinds).reshape(rows, kinds))
+    return np.concatenate(parts)
 
 
 def _strata(counts: sparse.csr_array, found: Integers, cells: Integers, classes: Integers | None) -> Integers:

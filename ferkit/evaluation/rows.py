@@ -10,8 +10,8 @@ import numpy as np
 from ferkit.errors import FerkitError
 from ferkit.evaluation.figures import Answers, numbered
 from ferkit.evaluation.resampling import Floats
-from ferkit.images import shown
 from ferkit.results import columns
+from ferkit.text import shown
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-CHUNK = 4_000_000  # numbers held at once, 32 MB
+CHUNK = 2_000_000  # numbers held at once, 16 MB
 SPARSE_DRAWS = 8  # with fewer units a kind than this, drawing them one by one is faster than a multinomial
 
 
@@ -83,28 +83,26 @@ class Kinds:
     def resamples(self, bootstrap: Bootstrap) -> Iterator[Floats]:
         """Rows in each cell, ``[b, K]`` with the resamples in chunks."""
         rng = np.random.default_rng(bootstrap.seed)
-        step = max(CHUNK // max(self.counts.shape), 1)
+        drawn_at_once = min(int(self.units.sum()), SPARSE_DRAWS * len(self.units))
+        step = max(CHUNK // max(drawn_at_once, self.counts.shape[1]), 1)
         for start in range(0, bootstrap.resamples, step):
-            drawn = np.empty((min(step, bootstrap.resamples - start), len(self.units)))
+            size = min(step, bootstrap.resamples - start)
+            drawn = np.empty((len(self.units), size))
             for stratum in np.unique(self.strata):
                 own = np.flatnonzero(self.strata == stratum)
-                drawn[:, own] = _drawn(rng, self.units[own], len(drawn))
-            yield (self.counts.T @ drawn.T).T
+                drawn[own] = _drawn(rng, self.units[own], size)
+            yield (self.counts.T @ drawn).T
 
 
 def _drawn(rng: np.random.Generator, units: Integers, resamples: int) -> Integers:
-    """How often each kind is drawn, ``[resamples, T]``, among ``units`` of each."""
+    """How often each kind is drawn, ``[T, resamples]``, among ``units`` of each."""
     total, kinds = int(units.sum()), len(units)
     if total >= SPARSE_DRAWS * kinds:
-        return rng.multinomial(total, units / total, size=resamples)
-    owners = np.repeat(np.arange(kinds, dtype=np.int32), units)
-    step = max(CHUNK // total, 1)
-    parts = []
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        places = owners[rng.integers(total, size=(rows, total), dtype=np.int32)] + np.arange(rows)[:, None] * kinds
-        parts.append(np.bincount(places.ravel(), minlength=rows * kinds).reshape(rows, kinds))
-    return np.concatenate(parts)
+        return rng.multinomial(total, units / total, size=resamples).T
+    places = np.repeat(np.arange(kinds, dtype=np.int64) * resamples, units)
+    drawn = places[rng.integers(total, size=(total, resamples), dtype=np.int32)]
+    drawn += np.arange(resamples)
+    return np.bincount(drawn.ravel(), minlength=kinds * resamples).reshape(kinds, resamples)
 
 
 def _strata(counts: sparse.csr_array, found: Integers, cells: Integers, classes: Integers | None) -> Integers:

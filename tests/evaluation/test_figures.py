@@ -16,14 +16,17 @@ from ferkit.evaluation.resampling import Bootstrap, Kinds
 C = 4
 
 
-@st.composite
-def answers(draw, systems=1):
-    n = draw(st.integers(1, 40))
-    column = st.lists(st.integers(0, C), min_size=n, max_size=n)
-    truth = np.array(draw(st.lists(st.integers(0, C - 1), min_size=n, max_size=n)))
-    guesses = np.array([draw(column) for _ in range(systems)]).T
-    units = np.array(draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)))
-    return Answers(C, truth, guesses, draw(st.sampled_from((units, np.arange(n)))))
+def answers(systems=1):
+    """Any truth, answers and units of up to 40 faces; skewed, so that classes are missing and faces missed."""
+
+    def build(n, seed, skew, grouped):
+        rng = np.random.default_rng(seed)
+        truth = rng.choice(C, n, p=rng.dirichlet(np.full(C, skew)))
+        guesses = rng.choice(C + 1, (n, systems), p=rng.dirichlet(np.full(C + 1, skew)))
+        return Answers(C, truth, guesses, rng.integers(0, 7, n) if grouped else np.arange(n))
+
+    seeds = st.integers(0, 2**32 - 1)
+    return st.builds(build, st.integers(1, 40), seeds, st.sampled_from((0.1, 1.0, 10.0)), st.booleans())
 
 
 def expected(truth, guess, scored):

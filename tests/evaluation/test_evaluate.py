@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from itertools import count
 from pathlib import Path
+from xml.etree import ElementTree
 
 import fakes
 import numpy as np
@@ -112,7 +113,8 @@ def test_the_folder_holds_all_of_it(judged):
 def test_the_page_loads_nothing_and_shows_plots(judged):
     _, folder = judged
     page = (folder / "report.html").read_text()
-    assert page.count("<svg") == 3
+    plots = [ElementTree.fromstring(plot) for plot in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+    assert [len(list(plot)) > 10 for plot in plots] == [True] * 3
     assert re.findall(r"(?:src|href|url)\s*[=(]", page) == []
     assert set(re.findall(r"https?://[^\"\s]+", page)) <= {"http://www.w3.org/2000/svg"}
     open_tags = []

@@ -12,6 +12,10 @@ _HOMES = {
     "pipeline": "ferkit.pipelines",
     "Pipeline": "ferkit.pipelines",
     "train": "ferkit.training.train",
+    "evaluate": "ferkit.evaluation.evaluate",
+    "Evaluation": "ferkit.evaluation.evaluation",
+    "compare": "ferkit.evaluation.compare",
+    "Comparison": "ferkit.evaluation.comparison",
     "Recipe": "ferkit.recipe",
     "load_recipe": "ferkit.recipe",
     "Registry": "ferkit.registry",
@@ -87,6 +91,10 @@ if TYPE_CHECKING:
     from ferkit.errors import (
         WeightsError as WeightsError,
     )
+    from ferkit.evaluation.compare import compare as compare
+    from ferkit.evaluation.comparison import Comparison as Comparison
+    from ferkit.evaluation.evaluate import evaluate as evaluate
+    from ferkit.evaluation.evaluation import Evaluation as Evaluation
     from ferkit.hookspecs import hookimpl as hookimpl
     from ferkit.interfaces import (
         Context as Context,

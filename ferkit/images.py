@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from torch import Tensor
 
 from ferkit.errors import ImageError
+from ferkit.text import shown as shown  # noqa: PLC0414 - data sets take it from here
 
 Source: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray | Tensor
@@ -321,11 +322,6 @@ def unreadable(path: Path, error: Exception) -> ImageError:
     if isinstance(error, PermissionError):
         return ImageError("unreadable", f"{name} may not be read (permission denied): change its permissions")
     return ImageError("unreadable", f"{name} can't be read ({_cause(error)}): check the path")
-
-
-def shown(text: str | Path) -> str:
-    """``text`` on one line, in characters that can be written."""
-    return str(text) if str(text).isprintable() else ascii(str(text))
 
 
 def _cause(error: Exception) -> str:

@@ -6,6 +6,7 @@ file is locked while a process works on it; the system releases the lock of a pr
 """
 
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ def mark(source: str) -> Mark | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def plain(value: Any) -> Any:
+    """Plain data with None for what is not finite: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -171,10 +181,15 @@ class Journal:
         self._header = header
         self._write(header)
 
-    def done(self, source: str) -> bool:
-        """Whether ``source`` was read, and its file is still the same. What could not be read is worth another try."""
+    def done(self, source: str, path: str | None = None) -> bool:
+        """Whether ``source`` was read, and its file is still the same. What could not be read is worth another try.
+
+        Args:
+            source: What the record is called.
+            path: Its file, where that is not what the record is called.
+        """
         entry = self._entries.get(source)
-        return entry is not None and not entry.failed and entry.mark == mark(source)
+        return entry is not None and not entry.failed and entry.mark == mark(source if path is None else path)
 
     def append(self, record: Record) -> None:
         """Write one input's line."""

@@ -124,6 +124,11 @@ class Pipeline:
         with torch.no_grad():
             return self._preparation.faces(batch)
 
+    def crops(self, batch: ImageBatch, faces: Faces) -> Faces:
+        """``faces`` that fill their pictures with their pose: the data's; as estimated; or by finding them with a border."""
+        with torch.no_grad():
+            return self._preparation.crops(batch, faces)
+
     def views(self, batch: ImageBatch, faces: Faces) -> tuple[FaceViews, tuple[tuple[str, ...], ...]]:
         """Aligned and frontal views of faces, and per face the flags that tell how it came by them."""
         with torch.no_grad():
@@ -186,16 +191,11 @@ class Pipeline:
         for index, count in zip(place, counts, strict=True):
             infos[index] = replace(infos[index], n_faces=count)
         crowded = torch.tensor([count > 1 for count in counts], dtype=torch.bool)
-        told = {
-            "no_pose": torch.isnan(faces.pose).any(1),
-            "low_confidence": probabilities.amax(1) < self.recipe.framework.low_confidence,
-            "several_faces": crowded[faces.image_index],
-            "whole_image": faces.is_crop | torch.tensor([kind == "whole_image" for kind in invented], dtype=torch.bool),
-        }
-        rows = zip(*(values.tolist() for values in told.values()), strict=True)
+        whole = faces.is_crop | torch.tensor([kind == "whole_image" for kind in invented], dtype=torch.bool)
+        told = told_flags(faces, probabilities, crowded[faces.image_index], whole, self.recipe.framework.low_confidence)
         flags = [
-            (*(name for name, true in zip(told, row, strict=True) if true and kind != "nan"), *turned)
-            for row, kind, turned in zip(rows, invented, view_flags, strict=True)
+            (*(own if kind != "nan" else ()), *turned)
+            for own, kind, turned in zip(told, invented, view_flags, strict=True)
         ]
         owners = torch.tensor(place, dtype=torch.int64)[faces.image_index]
         return Predictions(
@@ -206,6 +206,28 @@ class Pipeline:
             tuple(infos),
             self.provenance,
         )
+
+
+def told_flags(
+    faces: Faces, probabilities: Tensor, several: Tensor, whole: Tensor, low_confidence: float
+) -> list[tuple[str, ...]]:
+    """The flags of each face that tell of its picture and its result, not of its views.
+
+    Args:
+        faces: N faces.
+        probabilities: ``[N, C]``.
+        several: bool ``[N]``: its picture holds more than one face.
+        whole: bool ``[N]``: its picture was taken for a crop.
+        low_confidence: What the highest probability must reach.
+    """
+    told = {
+        "no_pose": torch.isnan(faces.pose).any(1),
+        "low_confidence": probabilities.amax(1) < low_confidence,
+        "several_faces": several,
+        "whole_image": whole,
+    }
+    rows = zip(*(values.tolist() for values in told.values()), strict=True)
+    return [tuple(name for name, true in zip(told, row, strict=True) if true) for row in rows]
 
 
 def split(predictions: Predictions) -> Iterator[Predictions]:

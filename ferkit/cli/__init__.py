@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ferkit
-from ferkit.cli import cache, data, normalize, plugins, predict, recipe, train, weights
+from ferkit.cli import cache, compare, data, evaluate, normalize, plugins, predict, recipe, train, weights
 from ferkit.cli.common import Commands
 
 app = typer.Typer(
@@ -39,6 +39,8 @@ def _options(
 app.command("predict")(predict.predict)
 app.command("normalize")(normalize.normalize)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("plugins")(plugins.plugins)
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")

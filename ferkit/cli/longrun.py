@@ -1,6 +1,5 @@
 """Long runs: many inputs by way of a journal, stopped in any way, gone on with by the same command."""
 
-import math
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +11,10 @@ from typing import Any, TypeVar
 import typer
 
 from ferkit.cli.common import FAILED, say
-from ferkit.cli.report import Report, progress
+from ferkit.cli.report import Report
 from ferkit.errors import FerkitError, ImageError
 from ferkit.journal import Journal, Mark, Record, mark
+from ferkit.progress import progress
 
 T = TypeVar("T")
 Inputs = dict[str, ImageError | None]
@@ -122,15 +122,6 @@ def marked(
 
     for result in stream(watched()):
         yield (*waiting.pop(0), result)
-
-
-def plain(value: Any) -> Any:
-    """Plain data with None for what is not finite: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def named_folder(text: str, option: str) -> Path:

@@ -13,10 +13,10 @@ import typer
 from ferkit.cli.common import FAILED, Overrides, load
 from ferkit.cli.copies import apart, distinct, plain_stem
 from ferkit.cli.inputs import arguments, find
-from ferkit.cli.longrun import LongRun, marked, named_folder, plain, readable, terminated_as_interrupted
+from ferkit.cli.longrun import LongRun, marked, named_folder, readable, terminated_as_interrupted
 from ferkit.cli.report import tally
 from ferkit.errors import FerkitError
-from ferkit.journal import NO_FACE, Journal, Mark, Record
+from ferkit.journal import NO_FACE, Journal, Mark, Record, plain
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:

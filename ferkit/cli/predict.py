@@ -19,13 +19,12 @@ from ferkit.cli.longrun import (
     in_order,
     marked,
     named_folder,
-    plain,
     readable,
     terminated_as_interrupted,
 )
 from ferkit.cli.report import Report, print_faces, tally
 from ferkit.errors import FerkitError, ImageError
-from ferkit.journal import NO_FACE, Journal, Mark, Record
+from ferkit.journal import NO_FACE, Journal, Mark, Record, plain
 from ferkit.writers import check_format, replacing, write_csv, write_table
 
 if TYPE_CHECKING:

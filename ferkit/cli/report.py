@@ -1,9 +1,8 @@
 """What ``ferkit predict`` says to a person: progress, errors, a table, a summary."""
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ferkit.cli.common import print_table, say, shown
@@ -49,19 +48,6 @@ def tally(count: Counter[str], record: Record) -> None:
         no_face=int(not record.faces and not record.failed),
         failed=int(record.failed),
     )
-
-
-def progress(records: Iterable[Record], total: int) -> Iterator[Record]:
-    """Pass records on, with a bar on stderr if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield from records
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(records, total=total)
 
 
 def print_faces(rows: Sequence[dict[str, Any]]) -> None:

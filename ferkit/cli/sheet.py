@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferkit.errors import ImageError
+from ferkit.contact_sheet import cut_face
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ferkit.recipe_model import Align
 
 Row = dict[str, Any]
@@ -47,31 +45,13 @@ class Sheet:
         pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
         for index, row in enumerate(rows):
             x, y = GAP + index % COLUMNS * wide, GAP + index // COLUMNS * high
-            if before := self._before(row):
+            if before := cut_face(row, self._align):
                 canvas.paste(before, (x, y))
             with Image.open(self._folder / row["view"]) as after:
                 canvas.paste(after.convert("RGB").resize((SIDE, SIDE)), (x + SIDE, y))
             pen.text((x, y + SIDE + 1), caption(row), fill="black", font=font)
         with replacing(path) as temporary:
             canvas.save(temporary, "JPEG", quality=90)
-
-    def _before(self, row: Row) -> "Image.Image | None":
-        """The face as it was; None if its picture is gone."""
-        import torch
-        from PIL import Image
-
-        from ferkit.alignment import align_faces
-        from ferkit.images import decode
-        from ferkit.types import Faces
-
-        try:
-            picture = decode(row["source"])
-        except ImageError:
-            return None
-        pose = [torch.nan if row[name] is None else row[name] for name in ("yaw", "pitch", "roll")]
-        face = Faces.of([0], [[row[name] for name in ("x0", "y0", "x1", "y1")]], pose=torch.tensor([pose]))
-        view = align_faces((picture,), face, self._align)[0]
-        return Image.fromarray(view.mul(255).round().byte().permute(1, 2, 0).numpy())
 
 
 def caption(row: Row) -> str:

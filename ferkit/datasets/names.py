@@ -52,7 +52,9 @@ def judged_split(splits: Sequence[str]) -> str:
             return name
     if len(splits) == 1:
         return splits[0]
-    raise FerkitError(f"the data has neither a split test nor validation: name one of {', '.join(splits)}")
+    raise FerkitError(
+        f"the data has the splits {', '.join(splits)}, and none called test or validation: choose one with --split (split=…)"
+    )
 
 
 def class_name(name: str, names: Mapping[str, str], where: str) -> str:

@@ -26,6 +26,7 @@ FAR = 10  # sides of the picture by which no annotated box lies beyond it
 OVERLAP = 0.4  # intersection over union from which a detected face is the annotated one
 ROOM = "views"
 NAMES = (ALIGNED, FRONTAL)
+Box = tuple[float, float, float, float]
 COLUMNS = ("boxes", "scores", "pose", "pose_score", "count", "pixels", "view", "failed")
 
 
@@ -173,7 +174,7 @@ def _rows(
     preparation: Preparation,
 ) -> Iterator[tuple[str, Tensor]]:
     """Columns of one batch: a row a sample of ``span``, and a row a view."""
-    given = tuple(_annotated(samples[index], image, is_crop) for index, image in readable)
+    given = tuple(annotated(samples[index], image, is_crop) for index, image in readable)
     batch = ImageBatch(
         tuple(image for _, image in readable), tuple(samples[index].source for index, _ in readable), given
     )
@@ -184,7 +185,9 @@ def _rows(
             batch, Faces.concat([replace(f, image_index=f.image_index + i) for i, f in enumerate(given)])
         )
     else:
-        faces = _matched(preparation.faces(batch), [samples[index].box for index, _ in readable])
+        boxes = [(place, samples[index].box) for place, (index, _) in enumerate(readable)]
+        detected = preparation.faces(batch)
+        faces = detected.select(torch.tensor([face for face in matched(detected, boxes) if face is not None]).long())
     views, _ = preparation.views(batch, faces)
     place = torch.tensor([readable[int(image)][0] - span.start for image in faces.image_index], dtype=torch.int64)
 
@@ -203,7 +206,7 @@ def _rows(
     yield "failed", views.failed
 
 
-def _annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
+def annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
     """What the data set knows of a picture's face; none where it is a scene without a box."""
     height, width = image.shape[1:]
     box = (0.0, 0.0, float(width), float(height)) if is_crop else sample.box
@@ -220,13 +223,16 @@ def _annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
     return Faces.of([0], [box], landmarks=landmarks, pose=pose, is_crop=is_crop)
 
 
-def _matched(faces: Faces, boxes: Sequence[tuple[float, float, float, float] | None]) -> Faces:
-    """At most one face a picture: the annotated one, or the largest where there is no annotation."""
-    chosen = []
-    for image, box in enumerate(boxes):
+def matched(faces: Faces, wanted: Sequence[tuple[int, Box | None]]) -> list[int | None]:
+    """Which of ``faces`` is each of the annotated ones, given by picture and box: None where none overlaps enough.
+
+    Without a box it is the largest of the picture's.
+    """
+    chosen: list[int | None] = []
+    for image, box in wanted:
         own = torch.nonzero(faces.image_index == image).flatten()
         if len(own) and box is not None:
             overlap = box_iou(faces.boxes[own], torch.tensor([box])).flatten()
             own = own[overlap.argmax()[None]] if float(overlap.max()) >= OVERLAP else own[:0]
-        chosen.append(own[:1])
-    return faces.select(torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.int64))
+        chosen.append(int(own[0]) if len(own) else None)
+    return chosen

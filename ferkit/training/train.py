@@ -23,6 +23,7 @@ from accelerate.utils import (
 from torch import Tensor
 
 from ferkit.cache import Cache, digest
+from ferkit.datasets.naming import Data, recipe_with_data
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
 from ferkit.pipelines import Pipeline, pipeline
@@ -44,8 +45,6 @@ from ferkit.training.source import CLEAN, FeatureSource, ViewSource
 from ferkit.training.teaching import taught
 from ferkit.training.trainer import Source, Trainer
 from ferkit.weights import WeightsStore, sha256
-
-Data = str | Mapping[str, Any]
 
 
 def train(
@@ -84,7 +83,7 @@ def train(
             or another process trains there.
         KeyboardInterrupt: After Ctrl-C, with a checkpoint written.
     """
-    loaded = _loaded(recipe, data, overrides, registry)
+    loaded = recipe_with_data(recipe, data, overrides, registry)
     training = loaded.framework.training or Training()
     folder = Path(out)
     accelerator = _accelerator(training, device, folder)
@@ -261,20 +260,6 @@ def _encoders_digest(recipe: Recipe) -> str:
         ]
         + [list(recipe.labels)]
     )
-
-
-def _loaded(
-    recipe: RecipeSource, data: Data | None, overrides: Mapping[str, Any] | None, registry: Registry | None
-) -> Recipe:
-    over = dict(overrides or {})
-    if isinstance(data, str):
-        name, colon, path = data.partition(":")
-        if not (name and colon and path):
-            raise FerkitError(f"--data {data}: write NAME:PATH, such as fer2013:/data/fer2013")
-        over |= {"data.use": name, "data.path": str(Path(path).absolute())}
-    elif data is not None:
-        over |= {f"data.{key}": value for key, value in data.items()}
-    return load_recipe(recipe, over, registry=registry)
 
 
 def _accelerator(training: Training, device: str | None, folder: Path) -> Accelerator:

@@ -1,0 +1,89 @@
+"""What an evaluation found: rows and metrics, written to a folder and read from it."""
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferkit.errors import FerkitError
+from ferkit.evaluation.resampling import Bootstrap
+from ferkit.evaluation.rows import PREDICTIONS, labels_of, read_rows, write_rows
+from ferkit.evaluation.scoring import score
+from ferkit.text import shown
+from ferkit.writers import replacing
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+METRICS, REPORT, PAGE = "metrics.json", "report.md", "report.html"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions with their truth, and figures of them.
+
+    Attributes:
+        rows: One row an annotated face: the columns of ``ferkit predict``, and ``id, true_label, subject, group, split,
+            pose_from, status, error``.
+        metrics: What ``metrics.json`` holds.
+        provenance: Recipe, versions, weights and their licences, data and pose estimator.
+    """
+
+    rows: "DataFrame"
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, rows: "DataFrame", provenance: dict[str, Any], *, resamples: int = 10_000, seed: int = 0
+    ) -> "Evaluation":
+        """The figures of rows that were checked."""
+        metrics = score(rows, Bootstrap(resamples, seed))
+        return cls(rows, {**metrics, "provenance": provenance}, provenance)
+
+    @classmethod
+    def read(cls, folder: str | PathLike[str], *, resamples: int = 10_000, seed: int = 0) -> "Evaluation":
+        """Score the predictions of a report again: no model, no data.
+
+        Args:
+            folder: Written by :meth:`write`, or ``ferkit evaluate --out``.
+            resamples: Of the bootstrap.
+            seed: Of the bootstrap.
+
+        Raises:
+            FerkitError: If it holds no predictions, or damaged ones.
+        """
+        rows, provenance = read_rows(Path(folder))
+        return cls.of(rows, provenance, resamples=resamples, seed=seed)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that were predicted, in the order of the confusion matrix."""
+        return labels_of(self.rows)
+
+    def write(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write ``report.html``, ``report.md``, ``metrics.json`` and, last, ``predictions.parquet``; each whole or not at all.
+
+        Raises:
+            FerkitError: If there is a report, and ``overwrite`` is false.
+        """
+        from ferkit.evaluation.document import to_html, to_markdown
+        from ferkit.evaluation.report import blocks
+
+        folder = Path(folder)
+        if (folder / PREDICTIONS).exists() and not overwrite:
+            raise FerkitError(
+                f"{shown(folder)} holds a report: add --overwrite (overwrite=True), or choose another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        content = blocks(self)
+        texts = {
+            PAGE: to_html(content),
+            REPORT: to_markdown(content),
+            METRICS: json.dumps(self.metrics, indent=1, allow_nan=False) + "\n",
+        }
+        for name, text in texts.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_rows(folder / PREDICTIONS, self.rows, self.provenance)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Data = Annotated[
     str | None, typer.Option(metavar="NAME:PATH", help="A data set and where it lies; else the recipe's `data`.")
 ]
-Split = Annotated[str | None, typer.Option(help="Of the data; else test where there is one, or the only one.")]
+Split = Annotated[str | None, typer.Option(help="Of the data; else test, validation, or the only one.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Faces done at once.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Of the bootstrap that gives intervals.")]

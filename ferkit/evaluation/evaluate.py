@@ -58,7 +58,7 @@ def evaluate(
         data: ``"name:path"`` of a data set, or a recipe's ``data`` as a mapping; None: what the recipe has.
         out: Folder for the report; None: nothing is written.
         overrides: Nested or dotted keys on top of the recipe.
-        split: Of the data set; None: ``test`` where there is one, else the only one.
+        split: Of the data set; None: ``test``, else ``validation``, else the only one.
         device: Where to compute.
         batch_size: Faces done at once.
         resamples: Of the bootstrap, at least 100.
@@ -83,7 +83,7 @@ def evaluate(
         "data": chosen.summary(),
         "pose": {
             "estimator": estimator_of(loaded),
-            "of": "the original picture, crops with a border; the data set's where it knows it",
+            "of": "the picture as it was; the data set's where it knows it",
         },
     }
     job = Job(Predictor(fer, chosen.is_crop, batch_size), chosen, progress)

@@ -158,11 +158,13 @@ def test_crops_are_scored_whole_and_the_test_split_is_taken(evaluate, colours):
     assert evaluate(colours("train", wrong=4), split="train").metrics["accuracy"] == pytest.approx(8 / 12)
 
 
-def test_without_a_test_split_it_must_be_named(evaluate, colours):
-    colours("train")
-    with pytest.raises(FerkitError, match="the splits train, validation and none called test: choose one with --split"):
-        evaluate(colours("validation"))
-    with pytest.raises(FerkitError, match="no split 'tset': choose one of train, validation"):
+def test_the_split_is_test_else_validation_else_it_must_be_named(evaluate, colours):
+    colours("odd")
+    with pytest.raises(FerkitError, match="the splits train, odd, and none called test or validation: choose one with --split"):
+        evaluate(colours("train"))
+    assert evaluate(colours("validation")).provenance["data"]["split"] == "validation"
+    assert evaluate(colours("test")).provenance["data"]["split"] == "test"
+    with pytest.raises(FerkitError, match="no split 'tset': choose"):
         evaluate(colours("train"), split="tset")
 
 

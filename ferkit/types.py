@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -222,10 +222,10 @@ class Frontal:
             _shape("landmarks", self.landmarks, 5, 2)
         if self.box is not None:
             _shape("box", self.box, 4)
-        try:
-            object.__setattr__(self, "score", float(self.score))
-        except (TypeError, ValueError):
-            raise ValueError(f"the score of a frontal image must be a number, not {self.score!r}") from None
+        _check(
+            isinstance(self.score, SupportsFloat), f"the score of a frontal image must be a number, not {self.score!r}"
+        )
+        object.__setattr__(self, "score", float(self.score))
 
 
 @dataclass(frozen=True, eq=False)

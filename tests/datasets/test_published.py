@@ -306,5 +306,5 @@ def test_ferplus_of_other_rows_is_refused(tmp_path, refused):
 def test_judged_split():
     assert judged_split(("train", "validation", "test")) == "test"
     assert judged_split(("all",)) == "all"
-    with pytest.raises(FerkitError, match="name one of a, b"):
+    with pytest.raises(FerkitError, match="the splits a, b, and none called test"):
         judged_split(("a", "b"))

@@ -160,7 +160,9 @@ def test_crops_are_scored_whole_and_the_test_split_is_taken(evaluate, colours):
 
 def test_the_split_is_test_else_validation_else_it_must_be_named(evaluate, colours):
     colours("odd")
-    with pytest.raises(FerkitError, match="the splits train, odd, and none called test or validation: choose one with --split"):
+    with pytest.raises(
+        FerkitError, match="the splits train, odd, and none called test or validation: choose one with --split"
+    ):
         evaluate(colours("train"))
     assert evaluate(colours("validation")).provenance["data"]["split"] == "validation"
     assert evaluate(colours("test")).provenance["data"]["split"] == "test"

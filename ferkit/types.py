@@ -45,7 +45,9 @@ def _check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _shape(name: str, tensor: Tensor, *shape: int | None) -> None:
+def _shape(name: str, tensor: Tensor | None, *shape: int | None) -> None:
+    if tensor is None:
+        return
     if tensor.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape [{wanted}], not {list(tensor.shape)}")
@@ -201,12 +203,9 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class Frontal:
-    """A face turned frontal by a normalizer.
+    """A face turned frontal by a normalizer: uint8 RGB ``[3, h, w]``.
 
-    Attributes:
-        image: uint8 RGB ``[3, h, w]``; ``landmarks`` are 5 points ``[5, 2]`` in it, where known.
-        score: How good it is, to choose among several draws.
-        box: x0 y0 x1 y1 of the face in it ``[4]``, where known; the whole picture otherwise.
+    Where known: 5 landmarks ``[5, 2]`` in it, and its box x0 y0 x1 y1 ``[4]``. The score chooses among several draws.
     """
 
     image: Tensor
@@ -218,12 +217,10 @@ class Frontal:
         _shape("image", self.image, 3, None, None)
         _check(self.image.dtype == torch.uint8, f"a frontal image must be uint8, not {self.image.dtype}")
         _check(min(self.image.shape[1:]) > 0, "a frontal image has no pixels")
-        if self.landmarks is not None:
-            _shape("landmarks", self.landmarks, 5, 2)
-        if self.box is not None:
-            _shape("box", self.box, 4)
+        _shape("landmarks", self.landmarks, 5, 2)
+        _shape("box", self.box, 4)
         _check(
-            isinstance(self.score, SupportsFloat), f"the score of a frontal image must be a number, not {self.score!r}"
+            isinstance(self.score, SupportsFloat), f"a frontal image must have a number as score, not {self.score!r}"
         )
         object.__setattr__(self, "score", float(self.score))
 
@@ -270,10 +267,8 @@ class EncoderOutput:
 
     def __post_init__(self) -> None:
         _shape("pooled", self.pooled, None, None)
-        if self.tokens is not None:
-            _shape("tokens", self.tokens, len(self.pooled), None, None)
-        if self.logits is not None:
-            _shape("logits", self.logits, len(self.pooled), None)
+        _shape("tokens", self.tokens, len(self.pooled), None, None)
+        _shape("logits", self.logits, len(self.pooled), None)
 
     @staticmethod
     def concat(parts: Sequence["EncoderOutput"]) -> "EncoderOutput":

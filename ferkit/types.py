@@ -89,8 +89,7 @@ class Faces:
             _shape(f"landmarks[{scheme!r}]", points, n, None, None)
             _check(points.shape[2] in (2, 3), f"landmarks[{scheme!r}] must have 2 or 3 coordinates a point")
         for name in ("boxes", "scores", "pose", "pose_score"):
-            dtype = getattr(self, name).dtype
-            _check(dtype == torch.float32, f"{name} must be float32, not {dtype}")
+            _check((dtype := getattr(self, name).dtype) == torch.float32, f"{name} must be float32, not {dtype}")
 
     @classmethod
     def of(
@@ -142,9 +141,8 @@ class Faces:
         """The same faces by image, box area descending, x."""
         area = (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
         keys = zip(self.image_index.tolist(), (-area).tolist(), self.boxes[:, 0].tolist(), strict=True)
-        return self.select(
-            torch.tensor([i for i, _ in sorted(enumerate(keys), key=lambda item: item[1])], dtype=torch.int64)
-        )
+        order = [index for index, _ in sorted(enumerate(keys), key=lambda item: item[1])]
+        return self.select(torch.tensor(order, dtype=torch.int64))
 
     def with_pose(self, pose: Tensor, score: Tensor) -> "Faces":
         """The same faces with ``pose`` ``[N, 3]`` in degrees and ``score`` ``[N]``."""
@@ -395,7 +393,7 @@ class Predictions:
 
     def __getitem__(self, index: int) -> Prediction:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"no prediction {index}: {self._summary()}")
+            raise IndexError(f"no prediction {index}: {self!r}")
         index %= len(self)
         image = int(self.faces.image_index[index])
         row = self.probabilities[index]
@@ -418,13 +416,9 @@ class Predictions:
     def __iter__(self) -> Iterator[Prediction]:
         return (self[index] for index in range(len(self)))
 
-    def _summary(self) -> str:
-        errors = [info for info in self.images if info.error]
-        text = f"{len(self)} faces in {len(self.images)} images"
-        return f"{text}; {errors[0].error}" if errors else text
-
     def __repr__(self) -> str:
-        return f"Predictions({self._summary()})"
+        text = f"{len(self)} faces in {len(self.images)} images"
+        return f"Predictions({'; '.join([text, *(info.error for info in self.images if info.error)][:2])})"
 
     def to_dicts(self, landmarks: bool = False) -> list[dict[str, Any]]:
         """One dict a face with the columns of ``ferkit predict``; ``landmarks`` adds them as nested lists."""

@@ -5,6 +5,7 @@
 Of FER2013 it takes the training set, identical pictures in one group, 5 % of it for the choice of the epoch. Of the wild
 photographs it takes the faces that the recipe ``default`` finds, aligned as that recipe aligns them; 15 % of the subjects are
 held out, half for the choice of the epoch and half to report on; of the rest at most 2,000 faces a class are learnt from.
+``wild.csv`` beside it lists the photographs themselves with their side, for ``ferkit evaluate``; it comes first.
 """
 
 import argparse
@@ -44,11 +45,16 @@ def side(subject: str) -> str:
     return "train" if share < 0.85 else "validation" if share < 0.925 else "test"
 
 
+def photographs(root: Path, labels: tuple[str, ...]) -> list[dict[str, str]]:
+    """The wild photographs that show one of ``labels``."""
+    with (root / "manifest.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["label"] in labels]
+
+
 def wild(root: Path, out: Path, labels: tuple[str, ...]) -> Iterator[Row]:
     """Aligned faces of the wild photographs, written to ``out``."""
     fer = ferkit.pipeline("default", {"align.size": 112})
-    with (root / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] in labels]
+    rows = photographs(root, labels)
     order = np.random.default_rng(0).permutation(len(rows))
     taken: Counter[str] = Counter()
     for index in track(order.tolist(), "wild faces"):
@@ -77,6 +83,12 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     labels = ferkit.load_recipe("default").labels
+    with (args.out / "wild.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("id", "image", "label", "subject", "split"))
+        for row in photographs(args.wild, labels):
+            path = (args.wild / "images" / row["image"]).absolute()
+            table.writerow((row["image"], path, row["label"], row["subject"], side(row["subject"])))
     with (args.out / "faces.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("id", "image", "label", "subject", "group", "split"))

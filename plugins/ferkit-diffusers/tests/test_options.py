@@ -223,6 +223,17 @@ def test_code_of_strangers_is_refused(build, checkpoint, tmp_path):
             build("instruct-pix2pix", folder=str(folder))
 
 
+def test_classes_that_were_renamed_are_found_as_diffusers_finds_them(build, checkpoint, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint("instruct-pix2pix"), folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "CLIPFeatureExtractor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    normalizer = build("instruct-pix2pix", folder=str(folder))
+    assert type(normalizer.pipeline.safety_checker).__name__ == "StableDiffusionSafetyChecker"
+    assert normalizer(*crowd(1))[0] is not None
+
+
 @pytest.mark.parametrize("editor", EDITORS)
 def test_weights_that_are_not_here_are_named_with_the_next_step(build, tmp_path, monkeypatch, editor):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

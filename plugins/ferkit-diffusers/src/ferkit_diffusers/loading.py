@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 from safetensors import SafetensorError
 
 from ferkit import ComponentError, Context, WeightsError
@@ -40,12 +41,23 @@ def pipeline_class(folder: Path) -> type:
             "never runs. Upgrade diffusers, or choose another model"
         )
     for part, (library, kind) in pipeline_parts(folder).items():
-        module = LIBRARIES.get(library) or getattr(diffusers.pipelines, library, None)
-        if not hasattr(module, kind):
+        if not _has_class(library, kind):
             raise ComponentError(
                 f"{folder}: {part} is a {kind} of {library}, which is not in diffusers or transformers"
             )
     return found
+
+
+def _has_class(library: str, kind: str) -> bool:
+    """Whether diffusers finds the class of a part, which it looks up under its newer name where it was renamed."""
+    if library not in LIBRARIES and not hasattr(diffusers.pipelines, library):
+        return False  # diffusers would import it
+    try:
+        with quietly():
+            simple_get_class_obj(library, kind)
+    except AttributeError:
+        return False
+    return True
 
 
 def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Context) -> Any:

@@ -4,7 +4,7 @@ Every component is constructed as ``Target(config, context)``. Each gets values 
 them, and gives the same for a batch as for its parts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,6 +92,18 @@ class Versioned(Protocol):
     """
 
     version: str
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A component that tells itself what of its options and weights decides its results; what is cached is kept by that.
+
+    ``cache_key`` is plain data: options with their defaults filled in, weights by content, and nothing of where they lie or
+    how they are loaded. Without it every option counts as the recipe gives it, but for those marked
+    :data:`ferkit.OPERATIONAL`, and so does each weight's digest.
+    """
+
+    cache_key: Mapping[str, Any]
 
 
 @runtime_checkable

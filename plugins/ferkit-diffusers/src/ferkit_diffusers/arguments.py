@@ -56,6 +56,12 @@ def named(function: Any) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
 
 
+def without_defaults(call: Mapping[str, Any], pipeline: type) -> dict[str, Any]:
+    """``call`` without what the pipeline's call would take anyway."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    return {name: value for name, value in call.items() if value != parameters[name].default}
+
+
 def check_names(
     option: str, given: Iterable[str], known: Collection[str], elsewhere: Mapping[str, str], owner: str
 ) -> None:

@@ -98,6 +98,13 @@ def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Co
     return pipeline
 
 
+def decisive(load: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """What of ``load`` changes a picture: not where the parts lie, nor what is off or said to be as it is anyway."""
+    dtype = DTYPES[load["dtype"]] if load.get("dtype") else context.dtype
+    given = {name: value for name, value in load.items() if name not in PASSED_ON and (value or name not in OURS)}
+    return {**given, "dtype": str(dtype)}
+
+
 def quantizer(quantization: Any, parts: Mapping[str, tuple[str, str]]) -> Any:
     """A quantization for each part that the recipe names: ``{transformer: {class: BitsAndBytesConfig, …}}``.
 
@@ -163,6 +170,12 @@ def set_scheduler(pipeline: Any, changes: Mapping[str, Any]) -> None:
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)  # type: ignore[attr-defined]
     except FAULTS as error:
         raise ComponentError(f"`scheduler`: {kind.__name__} can't be set up: {line(error)}") from error
+
+
+def scheduler_settings(pipeline: Any) -> dict[str, Any]:
+    """Class and whole configuration of the scheduler, as plain data."""
+    config = {name: value for name, value in pipeline.scheduler.config.items() if not name.startswith("_")}
+    return {**config, "class": type(pipeline.scheduler).__name__}
 
 
 def add_loras(pipeline: Any, loras: Sequence[tuple[Lora, Path]]) -> None:

@@ -72,6 +72,17 @@ def lora(tmp_path_factory):
         ({"load": {"dtype": "int8"}}, "dtype 'int8' is none of float32, bfloat16, float16"),
         ({"load": {"offload": "model"}}, "set the option `offload`"),
         ({"load": {"trust_remote_code": True}}, "code in repositories never runs"),
+        ({"load": {"dtype": ["float32"]}}, r"`load`: dtype must be text, not \['float32'\]"),
+        ({"load": {"vae_tiling": "false"}}, "`load`: vae_tiling must be true or false, not 'false'"),
+        ({"load": {"low_cpu_mem_usage": 1}}, "low_cpu_mem_usage must be true or false, not 1"),
+        ({"load": {"max_memory": "8GB"}}, "`load`: max_memory must be a mapping, not '8GB'"),
+        ({"load": {"device_map": 0}}, "device_map must be text or a mapping, not 0"),
+        ({"load": {"quantization": "nf4"}}, "quantization must be a mapping, not 'nf4'"),
+        ({"call": {"max_sequence_length": "many"}}, "`call`: max_sequence_length must be a whole number, not 'many'"),
+        ({"call": {"max_sequence_length": True}}, "max_sequence_length must be a whole number, not True"),
+        ({"call": {"guidance_scale": "strong"}}, "`call`: guidance_scale must be a number, not 'strong'"),
+        ({"scheduler": {"shift": "3"}}, "`scheduler`: shift must be a number, not '3'"),
+        ({"scheduler": {"use_karras_sigmas": "no"}}, "`scheduler`: use_karras_sigmas must be true or false, not 'no'"),
         ({"load": {"attention": "no-such"}}, "attention 'no-such' can't be used"),
         ({"load": {"quantization": {"transfromer": {}}}}, r"has no 'transfromer' \(did you mean transformer"),
         ({"load": {"quantization": {"transformer": {"class": "Int2"}}}}, "must name a quantization of diffusers"),
@@ -88,6 +99,31 @@ def lora(tmp_path_factory):
 def test_what_does_not_exist_is_a_clear_error(build, options, message):
     with pytest.raises((ComponentError, WeightsError), match=message):
         build(**options)
+
+
+def test_values_of_another_class_are_held_against_its_own_signatures(build):
+    with pytest.raises(ComponentError, match="`call`: image_guidance_scale must be a number, not 'strong'"):
+        build("instruct-pix2pix", call={"image_guidance_scale": "strong"})
+    with pytest.raises(ComponentError, match="`load`: requires_safety_checker must be true or false, not 'no'"):
+        build("instruct-pix2pix", load={"requires_safety_checker": "no"})
+    assert build("instruct-pix2pix", call={"image_guidance_scale": 2})(*crowd(1))[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("editor", "options", "remedy"),
+    [
+        ("qwen-image-edit", {"guidance": 1.0}, "with true_cfg_scale 1, QwenImageEditPipeline .* Raise `guidance` above 1"),
+        ("qwen-image-edit-plus", {"profile": "fast-4-step"}, "Raise `guidance` above 1, or leave out"),
+        ("qwen-image-2.1", {}, "Raise `guidance` above 1"),
+        ("flux-kontext", {"guidance": 3.0}, "with true_cfg_scale 1, .* Raise `true_cfg_scale` in `call` above 1"),
+        ("instruct-pix2pix", {"guidance": 1.0}, "with guidance_scale 1, .* Raise `guidance` above 1"),
+        ("instruct-pix2pix", {"call": {"image_guidance_scale": 0.5}}, "Raise `image_guidance_scale` in `call` above 1"),
+    ],
+)
+def test_a_negative_prompt_without_guidance_is_an_error(build, editor, options, remedy):
+    with pytest.raises(ComponentError, match=f"`negative_prompt` has no effect: .*{remedy}"):
+        build(editor, negative_prompt="blurred", **options)
+    build(editor, negative_prompt=" ", **options)  # no words are lost
 
 
 def test_words_in_the_call_may_not_name_labels_either(build):

@@ -16,7 +16,7 @@ from ferkit.components import map_texts, operational_fields
 from ferkit.editing import Failures, check_prompt, face_crop, face_seed
 from ferkit.weight_folders import fingerprint
 from ferkit.weights import Reference
-from ferkit_diffusers.arguments import check_call, without_defaults
+from ferkit_diffusers.arguments import check_call, check_negative, without_defaults
 from ferkit_diffusers.editors import EDITORS, EditorSpec, inspected
 from ferkit_diffusers.loading import (
     add_loras,
@@ -65,6 +65,7 @@ class DiffusersNormalizer:
             )
         self._settings = settings = settle(config, spec)
         check_call(config.call, spec, kind)
+        check_negative(config, settings.guidance, spec, kind)
         loras = [(lora, context.weights.path(lora.file)) for lora in config.loras]
         self.pipeline = load_pipeline(folder, kind, settings.load, context)
         set_scheduler(self.pipeline, settings.scheduler)

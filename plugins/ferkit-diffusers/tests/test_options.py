@@ -112,7 +112,11 @@ def test_values_of_another_class_are_held_against_its_own_signatures(build):
 @pytest.mark.parametrize(
     ("editor", "options", "remedy"),
     [
-        ("qwen-image-edit", {"guidance": 1.0}, "with true_cfg_scale 1, QwenImageEditPipeline .* Raise `guidance` above 1"),
+        (
+            "qwen-image-edit",
+            {"guidance": 1.0},
+            "with true_cfg_scale 1, QwenImageEditPipeline .* Raise `guidance` above 1",
+        ),
         ("qwen-image-edit-plus", {"profile": "fast-4-step"}, "Raise `guidance` above 1, or leave out"),
         ("qwen-image-2.1", {}, "Raise `guidance` above 1"),
         ("flux-kontext", {"guidance": 3.0}, "with true_cfg_scale 1, .* Raise `true_cfg_scale` in `call` above 1"),

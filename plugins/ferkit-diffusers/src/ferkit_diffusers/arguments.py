@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import operator
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, get_args
 
@@ -74,9 +75,9 @@ def check_negative(config: EditorConfig, guidance: float | None, spec: EditorSpe
         given[spec.guidance] = guidance
     values = {name: p.default for name, p in inspect.signature(pipeline.__call__).parameters.items()} | given
     strength = "true_cfg_scale" if "true_cfg_scale" in values else "guidance_scale"
-    for name, off in ((strength, lambda value: value <= 1), ("image_guidance_scale", lambda value: value < 1)):
+    for name, is_off in ((strength, operator.le), ("image_guidance_scale", operator.lt)):
         value = values.get(name)
-        if isinstance(value, int | float) and off(value):
+        if isinstance(value, int | float) and is_off(value, 1):
             option = "`guidance`" if name == spec.guidance else f"`{name}` in `call`"
             raise ComponentError(
                 f"`negative_prompt` has no effect: with {name} {value:g}, {pipeline.__name__} leaves out classifier-free "
@@ -123,8 +124,12 @@ def check_values(option: str, given: Mapping[str, Any], types: Mapping[str, Coll
 
 def simple_types(function: Any) -> dict[str, tuple[type, ...]]:
     """The types of a function's parameters, of those that are annotated with plain ones and no others."""
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except (NameError, TypeError):  # annotations that hold only for type checkers
+        return {}
     found = {}
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+    for name, parameter in parameters.items():
         kinds = set(get_args(parameter.annotation) or (parameter.annotation,)) - {type(None)}
         if kinds and kinds <= {bool, int, float, str}:
             found[name] = tuple(sorted(kinds, key=list(TYPE_NAMES).index))

@@ -32,6 +32,7 @@ _HOMES = {
     "Normalizer": "ferkit.interfaces",
     "Sampler": "ferkit.interfaces",
     "CropEditor": "ferkit.interfaces",
+    "Keyed": "ferkit.interfaces",
     "Versioned": "ferkit.interfaces",
     "Encoder": "ferkit.interfaces",
     "TextEncoder": "ferkit.interfaces",
@@ -116,6 +117,9 @@ if TYPE_CHECKING:
     )
     from ferkit.interfaces import (
         Head as Head,
+    )
+    from ferkit.interfaces import (
+        Keyed as Keyed,
     )
     from ferkit.interfaces import (
         Normalizer as Normalizer,

@@ -95,6 +95,18 @@ class Versioned(Protocol):
 
 
 @runtime_checkable
+class Keyed(Protocol):
+    """A component that tells itself what of its options and weights decides its results; what is cached is kept by that.
+
+    ``cache_key`` is plain data: options with their defaults filled in, weights by content, and nothing of where they lie or
+    how they are loaded. Without it every option counts as the recipe gives it, but for those marked
+    :data:`ferkit.OPERATIONAL`, and so does each weight's digest.
+    """
+
+    cache_key: Mapping[str, Any]
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Encodes views ``[M, 3, S, S]``, float32 RGB 0..1; it owns its resizing, mean and std.
 

@@ -17,7 +17,7 @@ from ferkit.alignment import face_squares
 from ferkit.cache import Cache, Picture, digest
 from ferkit.components import map_texts, operational_fields, weight_fields
 from ferkit.errors import ComponentError, StageError
-from ferkit.interfaces import Context, CropEditor, Normalizer, Sampler, Versioned
+from ferkit.interfaces import Context, CropEditor, Keyed, Normalizer, Sampler, Versioned
 from ferkit.recipe import Part
 from ferkit.recipe_model import Align, Normalization
 from ferkit.stages import check_frontal, check_turned, guarded, stage
@@ -129,6 +129,19 @@ class Turner:
 
 def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[str, Any]:
     """What of a normalizer decides its results; neither labels nor options that change no pixel are among it."""
+    return {
+        "format": FORMAT,
+        "normalizer": part.registered.qualified,
+        "distribution": part.registered.version,
+        "version": normalizer.version if isinstance(normalizer, Versioned) else None,
+        "seed": context.seed,
+        "dtype": str(context.dtype),
+        **({"decided": normalizer.cache_key} if isinstance(normalizer, Keyed) else _as_written(part, context)),
+    }
+
+
+def _as_written(part: Part, context: Context) -> dict[str, Any]:
+    """A part's options as the recipe gives them, and its weights' digests."""
     options = part.config.model_dump(mode="json", exclude=set(operational_fields(type(part.config))))
     digests = {str(reference): context.weights.digest(reference) for reference in part.weights}
 
@@ -137,16 +150,7 @@ def fingerprint(part: Part, normalizer: Normalizer, context: Context) -> dict[st
 
     for name in weight_fields(type(part.config)):
         options[name] = map_texts(options[name], content)
-    return {
-        "format": FORMAT,
-        "normalizer": part.registered.qualified,
-        "distribution": part.registered.version,
-        "version": normalizer.version if isinstance(normalizer, Versioned) else None,
-        "options": options,
-        "weights": sorted(digests.values()),
-        "seed": context.seed,
-        "dtype": str(context.dtype),
-    }
+    return {"options": options, "weights": sorted(digests.values())}
 
 
 class _Pictures:

@@ -24,6 +24,8 @@ PIPELINE_FILES: tuple[str, ...] = (
 )
 """What is fetched and digested of a pipeline, which has a folder for each of its parts."""
 PIPELINE_INDEX = "model_index.json"
+STEMS = {"transformers": ("model",), "diffusers": ("diffusion_pytorch_model",)}
+"""What a part's weight files are called, by its library. Pipelines bring classes of their own, of either kind."""
 WHOLE, BLOCK, BLOCKS = 2**20, 2**16, 16
 
 
@@ -82,6 +84,17 @@ def fingerprint(folder: Path) -> str:
     return f"sampled-{state.hexdigest()}"
 
 
+def _check_config(path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} can't be read: {error}") from error
+    if not isinstance(config, dict):
+        raise WeightsError(
+            f"{path} is no configuration: it holds a {type(config).__name__}, no JSON object. Get it again"
+        )
+
+
 def _sampled(path: Path) -> Iterator[bytes]:
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -103,11 +116,12 @@ def lacking(folder: Path) -> list[str]:
         return _lacking(folder, "model")
     found = []
     for name, (library, _) in pipeline_parts(folder).items():
-        stem = "model" if library == "transformers" else "diffusion_pytorch_model"
         if not (folder / name).is_dir():
             found.append(name)
         elif (folder / name / "config.json").is_file():  # what has no weights has no configuration of that name
-            found += [f"{name}/{file}" for file in _lacking(folder / name, stem)]
+            stems = STEMS.get(library) or sum(STEMS.values(), ())
+            missing = [_lacking(folder / name, stem) for stem in stems]
+            found += [f"{name}/{file}" for file in min(missing, key=len)]
     return found
 
 
@@ -128,7 +142,10 @@ def _lacking(folder: Path, stem: str) -> list[str]:
 
 
 def check_whole(folder: Path, reference: str) -> None:
-    """Raise a WeightsError where weights are missing."""
+    """Raise a WeightsError where weights are missing, or a configuration is damaged."""
+    for name in folder_files(folder):
+        if name.endswith("config.json"):
+            _check_config(folder / name)
     missing = lacking(folder)
     unsharded = [name for name in missing if name.endswith("model.safetensors")]
     if unsharded:

@@ -210,6 +210,15 @@ def test_only_what_decides_the_result_is_in_the_key(prepare):
     assert not outcome(prepare()).cached
 
 
+def test_who_tells_what_decides_is_asked_again_for_that_alone(prepare, monkeypatch):
+    monkeypatch.setattr(Editor, "cache_key", {"landmarks": True}, raising=False)
+    outcome(prepare())
+    assert outcome(prepare(refuses=True)).cached
+    monkeypatch.setattr(Editor, "cache_key", {"landmarks": False})
+    assert not outcome(prepare()).cached
+    assert not outcome(prepare(seed=1)).cached
+
+
 def test_another_picture_is_another_face(prepare):
     fer = prepare()
     outcome(fer)

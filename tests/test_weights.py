@@ -246,6 +246,29 @@ def test_what_a_pipeline_lacks_is_named(tmp_path, gone, message):
         WeightsStore().path(f"{folder}/")
 
 
+@pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model"])
+def test_a_part_of_a_pipelines_own_class_may_name_its_weights_either_way(tmp_path, stem):
+    folder = pipeline(tmp_path / "p")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "safety_checker").mkdir()
+    (folder / "safety_checker" / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"has no safety_checker/model.safetensors"):
+        WeightsStore().path(f"{folder}/")
+    save_file({"w": torch.zeros(1)}, folder / "safety_checker" / f"{stem}.safetensors")
+    assert WeightsStore().path(f"{folder}/") == folder
+
+
+@pytest.mark.parametrize("part", ["vae/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "null", "\xff"])
+def test_a_parts_damaged_configuration_is_a_clear_error(tmp_path, part, content):
+    folder = pipeline(tmp_path / "p")
+    (folder / part).write_bytes(content.encode("latin-1"))
+    with pytest.raises(WeightsError, match=rf"{part} (can't be read|is no configuration: it holds a (list|NoneType))"):
+        WeightsStore().path(f"{folder}/")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_pipelines_damaged_index_is_a_clear_error(tmp_path, content):
     (pipeline(tmp_path / "p") / "model_index.json").write_text(content)

@@ -59,13 +59,15 @@ def test_seed_and_sample_decide_the_pixels(build, editor):
 def test_prompt_steps_guidance_and_picture_have_an_effect(build, editor):
     batch, faces = crowd(1)
     strength = 8.0 if EDITORS[editor].guidance == "guidance_scale" else 3.0
-    first = build(editor, negative_prompt="blurred", guidance=strength)(batch, faces)
+    call = {"call": {"_auto_resize": False, "true_cfg_scale": 2.0}} if editor == "flux-kontext" else {}
+    given = {"negative_prompt": "blurred", "guidance": strength, **call}
+    first = build(editor, **given)(batch, faces)
     changes = {"prompt": {"prompt": "Look at me."}, "steps": {"steps": 3}, "guidance": {"guidance": strength * 2}}
     for name, change in changes.items():
-        other = build(editor, **{"negative_prompt": "blurred", "guidance": strength, **change})(batch, faces)
+        other = build(editor, **{**given, **change})(batch, faces)
         assert worst(first, other) > 0, name
     brighter = ImageBatch((batch.images[0] // 2,), ("crowd",))
-    assert worst(first, build(editor, negative_prompt="blurred", guidance=strength)(brighter, faces)) > 0, "picture"
+    assert worst(first, build(editor, **given)(brighter, faces)) > 0, "picture"
 
 
 @pytest.mark.parametrize("editor", EDITORS)

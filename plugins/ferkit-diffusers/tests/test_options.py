@@ -16,9 +16,13 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import ferkit
-from ferkit import ComponentError, RecipeError, WeightsError, WeightsStore
+from ferkit import ComponentError, Context, RecipeError, WeightsError, WeightsStore
+from ferkit.cache import digest
 from ferkit.cli import app
 from ferkit.components import operational_fields
+from ferkit.labels import SEVEN
+from ferkit.stages import build as build_part
+from ferkit.turning import fingerprint
 from ferkit.weights import sha256
 from ferkit_diffusers.editors import EDITORS
 from ferkit_diffusers.loading import place
@@ -68,6 +72,17 @@ def lora(tmp_path_factory):
         ({"load": {"dtype": "int8"}}, "dtype 'int8' is none of float32, bfloat16, float16"),
         ({"load": {"offload": "model"}}, "set the option `offload`"),
         ({"load": {"trust_remote_code": True}}, "code in repositories never runs"),
+        ({"load": {"dtype": ["float32"]}}, r"`load`: dtype must be text, not \['float32'\]"),
+        ({"load": {"vae_tiling": "false"}}, "`load`: vae_tiling must be true or false, not 'false'"),
+        ({"load": {"low_cpu_mem_usage": 1}}, "low_cpu_mem_usage must be true or false, not 1"),
+        ({"load": {"max_memory": "8GB"}}, "`load`: max_memory must be a mapping, not '8GB'"),
+        ({"load": {"device_map": 0}}, "device_map must be text or a mapping, not 0"),
+        ({"load": {"quantization": "nf4"}}, "quantization must be a mapping, not 'nf4'"),
+        ({"call": {"max_sequence_length": "many"}}, "`call`: max_sequence_length must be a whole number, not 'many'"),
+        ({"call": {"max_sequence_length": True}}, "max_sequence_length must be a whole number, not True"),
+        ({"call": {"guidance_scale": "strong"}}, "`call`: guidance_scale must be a number, not 'strong'"),
+        ({"scheduler": {"shift": "3"}}, "`scheduler`: shift must be a number, not '3'"),
+        ({"scheduler": {"use_karras_sigmas": "no"}}, "`scheduler`: use_karras_sigmas must be true or false, not 'no'"),
         ({"load": {"attention": "no-such"}}, "attention 'no-such' can't be used"),
         ({"load": {"quantization": {"transfromer": {}}}}, r"has no 'transfromer' \(did you mean transformer"),
         ({"load": {"quantization": {"transformer": {"class": "Int2"}}}}, "must name a quantization of diffusers"),
@@ -84,6 +99,35 @@ def lora(tmp_path_factory):
 def test_what_does_not_exist_is_a_clear_error(build, options, message):
     with pytest.raises((ComponentError, WeightsError), match=message):
         build(**options)
+
+
+def test_values_of_another_class_are_held_against_its_own_signatures(build):
+    with pytest.raises(ComponentError, match="`call`: image_guidance_scale must be a number, not 'strong'"):
+        build("instruct-pix2pix", call={"image_guidance_scale": "strong"})
+    with pytest.raises(ComponentError, match="`load`: requires_safety_checker must be true or false, not 'no'"):
+        build("instruct-pix2pix", load={"requires_safety_checker": "no"})
+    assert build("instruct-pix2pix", call={"image_guidance_scale": 2})(*crowd(1))[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("editor", "options", "remedy"),
+    [
+        (
+            "qwen-image-edit",
+            {"guidance": 1.0},
+            "with true_cfg_scale 1, QwenImageEditPipeline .* Raise `guidance` above 1",
+        ),
+        ("qwen-image-edit-plus", {"profile": "fast-4-step"}, "Raise `guidance` above 1, or leave out"),
+        ("qwen-image-2.1", {}, "Raise `guidance` above 1"),
+        ("flux-kontext", {"guidance": 3.0}, "with true_cfg_scale 1, .* Raise `true_cfg_scale` in `call` above 1"),
+        ("instruct-pix2pix", {"guidance": 1.0}, "with guidance_scale 1, .* Raise `guidance` above 1"),
+        ("instruct-pix2pix", {"call": {"image_guidance_scale": 0.5}}, "Raise `image_guidance_scale` in `call` above 1"),
+    ],
+)
+def test_a_negative_prompt_without_guidance_is_an_error(build, editor, options, remedy):
+    with pytest.raises(ComponentError, match=f"`negative_prompt` has no effect: .*{remedy}"):
+        build(editor, negative_prompt="blurred", **options)
+    build(editor, negative_prompt=" ", **options)  # no words are lost
 
 
 def test_words_in_the_call_may_not_name_labels_either(build):
@@ -116,7 +160,7 @@ def test_a_lora_changes_the_result_by_its_scale(build, lora):
     assert worst(plain, whole(*crowd(1))) > 0
     assert worst(plain, build(loras=[{"file": lora, "scale": 0.0}])(*crowd(1))) == 0
     assert worst(whole(*crowd(1)), build(loras=[{"file": lora, "scale": 0.3}])(*crowd(1))) > 0
-    assert sha256(Path(lora)) in whole.version
+    assert (sha256(Path(lora)), 1.0) in whole.cache_key["weights"]
 
 
 def test_a_lora_that_does_not_fit_is_refused(build, lora, tmp_path):
@@ -175,20 +219,68 @@ def test_group_offload_changes_no_pixel(build):
     assert operational_fields(EditorConfig) == ["offload", "batch_size"]
 
 
-def test_the_version_tells_weights_apart(build, checkpoint, tmp_path):
-    folder = tmp_path / "other"
-    shutil.copytree(checkpoint("instruct-pix2pix"), folder)
-    first = build("instruct-pix2pix").version
-    assert first.startswith(f"diffusers {diffusers.__version__}, transformers ")
-    assert build("instruct-pix2pix", folder=str(folder)).version == first, "where it lies does not matter"
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+def key(editor, **options):
+    """By what the results of an editor are kept."""
+    part = ferkit.load_recipe(recipe(use=editor, **options)).normalizer
+    context = Context(torch.device("cpu"), torch.float32, 0, SEVEN, WeightsStore())
+    return digest(fingerprint(part, build_part(part, context), context))
+
+
+def test_results_are_kept_by_what_decides_a_picture(checkpoint, lora, tmp_path):
+    folder, place = tmp_path / "moved", str(checkpoint("qwen-image-edit"))
+    shutil.copytree(place, folder)
+    (tmp_path / "same.safetensors").write_bytes(Path(lora).read_bytes())
+    first = key("qwen-image-edit", folder=place)
+    unplaced = {"low_cpu_mem_usage": False, "offload_state_dict": False, "max_memory": {0: "8GB"}}
+    for same in (
+        {"folder": str(folder)},
+        {"sha256": sha256(folder)},
+        {"steps": 50, "guidance": 4.0, "negative_prompt": " ", "resolution": 1024, "profile": "quality"},
+        {"load": {"dtype": "float32", "vae_tiling": False, "offload_folder": str(tmp_path), **unplaced}},
+        {"call": {"max_sequence_length": 512}, "scheduler": {"class": "FlowMatchEulerDiscreteScheduler", "shift": 1.0}},
+        {"offload": "group", "batch_size": 4},
+    ):
+        assert key("qwen-image-edit", **{"folder": place, **same}) == first, same
+    for other in (
+        {"prompt": "Look here."},
+        {"margin": 0.4},
+        {"steps": 49},
+        {"guidance": 3.0},
+        {"negative_prompt": "blurred"},
+        {"resolution": 512},
+        {"load": {"dtype": "bfloat16"}},
+        {"load": {"vae_tiling": True}},
+        {"call": {"max_sequence_length": 64}},
+        {"scheduler": {"shift": 2.0}},
+        {"loras": [{"file": lora}]},
+    ):
+        assert key("qwen-image-edit", **{"folder": place, **other}) != first, other
+    laid = key("qwen-image-edit", folder=place, loras=[{"file": lora}])
+    assert key("qwen-image-edit", folder=place, loras=[{"file": str(tmp_path / "same.safetensors")}]) == laid
+    assert key("qwen-image-edit", folder=place, loras=[{"file": lora, "scale": 0.5}]) != laid
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     save_file({name: value + 1e-3 for name, value in load_file(weights).items()}, weights, {"format": "pt"})
-    assert build("instruct-pix2pix", folder=str(folder)).version != first
+    assert key("qwen-image-edit", folder=str(folder)) != first
+
+
+def test_an_inspected_pipelines_own_guidance_may_be_written_out(checkpoint):
+    place = {"folder": str(checkpoint("instruct-pix2pix"))}
+    assert key("diffusers-edit", **place) == key("diffusers-edit", **place, guidance=7.5, steps=100)
+
+
+def test_another_folder_is_another_recipe(checkpoint, tmp_path):
+    shutil.copytree(checkpoint("instruct-pix2pix"), tmp_path / "moved")
+    places = (checkpoint("instruct-pix2pix"), tmp_path / "moved")
+    digests = {ferkit.load_recipe(recipe(use="instruct-pix2pix", folder=str(place))).digest for place in places}
+    assert len(digests) == 2
+
+
+def test_the_version_tells_the_libraries(build):
+    assert build("instruct-pix2pix").version.startswith(f"diffusers {diffusers.__version__}, transformers ")
 
 
 def test_a_pinned_pipeline_is_checked(build, checkpoint):
-    digest = sha256(checkpoint("instruct-pix2pix"))
-    assert digest in build("instruct-pix2pix", sha256=digest).version
+    build("instruct-pix2pix", sha256=sha256(checkpoint("instruct-pix2pix")))
     with pytest.raises(WeightsError, match="is not the file that was pinned"):
         build("instruct-pix2pix", sha256="0" * 64)
 
@@ -221,6 +313,17 @@ def test_code_of_strangers_is_refused(build, checkpoint, tmp_path):
         (folder / "model_index.json").write_text(json.dumps({**index, **change}))
         with pytest.raises(ComponentError, match=text):
             build("instruct-pix2pix", folder=str(folder))
+
+
+def test_classes_that_were_renamed_are_found_as_diffusers_finds_them(build, checkpoint, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint("instruct-pix2pix"), folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "CLIPFeatureExtractor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    normalizer = build("instruct-pix2pix", folder=str(folder))
+    assert type(normalizer.pipeline.safety_checker).__name__ == "StableDiffusionSafetyChecker"
+    assert normalizer(*crowd(1))[0] is not None
 
 
 @pytest.mark.parametrize("editor", EDITORS)

@@ -24,7 +24,10 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
@@ -265,6 +268,8 @@ def flux_kontext():
 
 def instruct_pix2pix():
     text_encoder, tokenizer = clip_text()
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 16, "patch_size": 8}
     return StableDiffusionInstructPix2PixPipeline(
         vae=autoencoder_kl(4),
         text_encoder=text_encoder,
@@ -281,9 +286,8 @@ def instruct_pix2pix():
             attention_head_dim=4,
         ),
         scheduler=EulerAncestralDiscreteScheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        safety_checker=StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8)),
+        feature_extractor=CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
     )
 
 

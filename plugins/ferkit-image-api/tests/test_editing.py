@@ -165,6 +165,21 @@ def test_labels_of_many_words_and_other_scripts_are_found_too(build):
     build(labels=("sad", "mad"), prompt="keep the made-up sadhu as he is")
 
 
+def test_a_server_that_moves_is_not_paid_again_where_the_model_is_named(another, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("FERKIT_CACHE", str(tmp_path))
+
+    def ask(server, **options):
+        recipe = {"normalizer": {"use": "image-api", "url": server.url, "size": 64, "above_yaw": 0, **options}}
+        before = len(server.posts)
+        ferkit.pipeline("default", recipe)(face_picture())
+        return len(server.posts) - before
+
+    assert [ask(server), ask(server), ask(another)] == [1, 0, 1]
+    assert [ask(server, model="m"), ask(another, model="m"), ask(another, model="n")] == [1, 0, 1]
+    assert ask(another, model="m", prompt="Look here.") == 1
+    assert ask(another, url=another.url + "/") == 0
+
+
 def test_in_a_pipeline_the_face_found_again_in_the_answer_is_what_is_scored(server, tmp_path):
     recipe = {"normalizer": {"use": "image-api", "url": server.url, "size": 256, "above_yaw": 0, "cache": False}}
     pipeline = ferkit.pipeline("default", recipe)

@@ -55,6 +55,25 @@ def trickle(handler):
     handler.wfile.write(content)
 
 
+def trickle_headers(handler):
+    """A good answer, of which each header comes in time and all of them do not."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for number in range(50):
+        time.sleep(0.01)
+        handler.wfile.write(f"X-{number}: 0\r\n".encode())
+    text = base64.b64encode(edited(handler.image)).decode()
+    content = json.dumps({"data": [{"b64_json": text}]}).encode()
+    handler.wfile.write(f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+
+
+def keep_processing(handler):
+    """A good answer after others that only say that it will come."""
+    for _ in range(50):
+        time.sleep(0.01)
+        handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+    handler.good()
+
+
 def not_gzip(handler):
     handler.answer(200, b"this is no gzip", Content_Encoding="gzip")
 
@@ -216,7 +235,11 @@ def test_a_server_that_is_not_there_is_told(build):
         build(url=url, retries=1)(*faces(1))
 
 
-@pytest.mark.parametrize("slow", [lambda handler: time.sleep(0.5), trickle], ids=["silent", "trickling"])
+@pytest.mark.parametrize(
+    "slow",
+    [lambda handler: time.sleep(0.5), trickle, trickle_headers, keep_processing],
+    ids=["silent", "trickling", "trickling headers", "processing"],
+)
 def test_a_try_that_takes_too_long_is_tried_again(server, build, slow):
     server.behaviours = [slow]
     (turned,) = build(timeout=0.2)(*faces(1))

@@ -1,12 +1,15 @@
 """Faces stay here, and keys secret, unless told otherwise."""
 
 import logging
+import socket
 import traceback
 
+import httpx
 import pytest
 
 from ferkit import ComponentError, Faces, ImageBatch, RecipeError, StageError, load_recipe
 from ferkit.testing import FACE_BOX, face_picture
+from ferkit_image_api.addresses import may_fetch
 
 KEY = "sk-very-secret-0123456789"
 
@@ -84,6 +87,69 @@ def test_pictures_are_not_fetched_from_elsewhere(server, build, address):
     assert len(server.requests) == 1
 
 
+NEAR = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0.0.0.0", "localhost", "[::1]", "[::]", "[::ffff:127.0.0.1]"]
+PRIVATE = ["10.0.0.7", "192.168.1.1", "172.16.0.1", "100.64.0.1", "[fd00::1]"]
+LOCAL = ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1"]
+FAR = ["93.184.216.34", "[2606:2800:220:1::1]"]
+
+
+def allowed(base, hosts, allow_remote=True):
+    return [
+        host
+        for host in hosts
+        if may_fetch(httpx.URL(f"http://{host}:9/1.png"), httpx.URL(f"http://{base}:8/v1"), allow_remote)
+    ]
+
+
+def test_a_picture_is_fetched_from_nowhere_nearer_than_the_server():
+    assert allowed("93.184.216.35", [*NEAR, *PRIVATE, *LOCAL, *FAR]) == FAR
+    assert allowed("10.0.0.9", [*NEAR, *PRIVATE, *LOCAL, *FAR]) == [*PRIVATE, *FAR]
+    assert allowed("127.0.0.2", [*NEAR, *PRIVATE, *LOCAL, *FAR]) == [*NEAR, *PRIVATE, *FAR]
+    assert allowed("127.0.0.2", [*NEAR, *PRIVATE, *LOCAL, *FAR], allow_remote=False) == NEAR
+    assert allowed("10.0.0.9", ["10.0.0.9"], allow_remote=False) == ["10.0.0.9"], "the server itself"
+
+
+def test_names_are_looked_up_before_a_picture_is_fetched(monkeypatch):
+    book = {
+        "api.example.com": ["93.184.216.34"],
+        "pictures.example.com": ["93.184.216.35", "2606:2800:220:1::1"],
+        "rebound.example.com": ["93.184.216.35", "127.0.0.1"],
+        "inside.example.com": ["10.0.0.7"],
+        "zone.example.com": ["fe80::1%eth0"],
+    }
+
+    def getaddrinfo(host, *_):
+        if host not in book:
+            raise socket.gaierror("no such host")
+        return [(0, 0, 0, "", (address, 0)) for address in book[host]]
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    assert allowed("api.example.com", [*book, "gone.example.com"]) == ["api.example.com", "pictures.example.com"]
+    assert allowed("inside.example.com", ["api.example.com", "rebound.example.com"]) == ["api.example.com"]
+
+
+def test_a_remote_server_has_nothing_fetched_from_this_machine(server, another, build, monkeypatch):
+    """The server is on loopback, and taken for one on the internet."""
+    book = {"editor.example.com": "93.184.216.34", "files.example.com": "127.0.0.1"}
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host, *arguments, **options):
+        if host in book:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (book[host], 0))]
+        return look_up(host, *arguments, **options)
+
+    port = another.server_address[1]
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("NO_PROXY", "files.example.com")
+    server.always = lambda handler: handler.picture(url=f"http://files.example.com:{port}/1.png")
+    normalizer = build(url="http://editor.example.com/v1", allow_remote=True)
+    with pytest.raises(StageError, match=r"lies at http://files.example.com:\d+, from where none is fetched"):
+        normalizer(*portrait())
+    assert len(server.posts) == 1
+    assert another.requests == []
+
+
 def test_the_key_goes_to_the_server_and_to_no_other(server, another, build, monkeypatch):
     monkeypatch.setenv("EDITOR_KEY", KEY)
     server.always = lambda handler: handler.picture(url=f"{another.url}/1.png")
@@ -142,13 +208,43 @@ def recipe(**options):
         ({"key_env": KEY}, "key_env must be the name of an environment variable"),
         ({"url": f"https://user:{KEY}@api.example.com/v1"}, "url holds a user or password"),
         ({"url": f"https://api.example.com/v1?key={KEY}"}, "remove what follows"),
-        ({"fields": {"api_key": KEY}}, "fields may not hold 'api_key': set `key_env`"),
+        ({"fields": {"api_key": KEY}}, "fields may not hold a key, as 'api_key' seems to: .*`key_env`"),
+        *(
+            ({"fields": {name: "0123456789"}}, "fields may not hold a key, as .*`key_env`")
+            for name in (
+                "Authorization",
+                "token",
+                "apikey",
+                "X-API-Key",
+                "key",
+                "client_secret",
+                "access_token",
+                "AUTH",
+            )
+        ),
+        *(
+            ({"fields": {"x": value}}, "fields may not hold a key, as 'x' seems to")
+            for value in (KEY, f"Bearer {KEY}", "bearer 0123", "hf_" + "a" * 34)
+        ),
     ],
 )
 def test_a_key_in_the_recipe_is_refused_without_showing_it(options, problem):
     with pytest.raises(RecipeError, match=problem) as caught:
         recipe(**options)
     assert KEY not in str(caught.value)
+    assert not any(str(value) in str(caught.value) for value in options.get("fields", {}).values())
+
+
+def test_fields_that_are_no_keys_are_taken():
+    fields = {
+        "max_tokens": 5,
+        "keyframes": 2,
+        "style": "basic light",
+        "monkey": True,
+        "sampler": "sk",
+        "tokenizer": "qwen",
+    }
+    assert recipe(fields=fields).normalizer.config.fields == fields
 
 
 @pytest.mark.parametrize(

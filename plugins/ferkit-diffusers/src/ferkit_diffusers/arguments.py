@@ -2,11 +2,13 @@
 
 import difflib
 import inspect
+import operator
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ferkit import ComponentError
 from ferkit_diffusers.editors import EditorSpec
+from ferkit_diffusers.options import EditorConfig
 
 CALL_ELSEWHERE = {
     "prompt": "set the option `prompt`",
@@ -33,8 +35,11 @@ LOAD_ELSEWHERE = {
 }
 
 
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Mapping: "a mapping"}
+
+
 def check_call(call: Mapping[str, Any], spec: EditorSpec, pipeline: type) -> None:
-    """Refuse what a pipeline's call does not take, and what is set elsewhere.
+    """Refuse what a pipeline's call does not take, what is set elsewhere, and values of another type.
 
     Raises:
         ComponentError: If there is any.
@@ -48,12 +53,42 @@ def check_call(call: Mapping[str, Any], spec: EditorSpec, pipeline: type) -> Non
         elsewhere[spec.guidance] = "set the option `guidance`"
     known = [name for name in named(pipeline.__call__) if not _is_tensor(name)]
     check_names("call", call, known, elsewhere, pipeline.__name__)
+    check_values("call", call, simple_types(pipeline.__call__))
 
 
 def named(function: Any) -> list[str]:
     """Names of a function's or a class's parameters but for ``self``, ``*args`` and ``**kwargs``."""
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+
+
+def check_negative(config: EditorConfig, guidance: float | None, spec: EditorSpec, pipeline: type) -> None:
+    """Refuse a negative prompt that the pipeline would leave out, as it does without classifier-free guidance.
+
+    Raises:
+        ComponentError: Naming the argument that switches guidance off.
+    """
+    if not (config.negative_prompt or "").strip():
+        return
+    given = dict(config.call)
+    if spec.guidance and guidance is not None:
+        given[spec.guidance] = guidance
+    values = {name: p.default for name, p in inspect.signature(pipeline.__call__).parameters.items()} | given
+    strength = "true_cfg_scale" if "true_cfg_scale" in values else "guidance_scale"
+    for name, is_off in ((strength, operator.le), ("image_guidance_scale", operator.lt)):
+        value = values.get(name)
+        if isinstance(value, int | float) and is_off(value, 1):
+            option = "`guidance`" if name == spec.guidance else f"`{name}` in `call`"
+            raise ComponentError(
+                f"`negative_prompt` has no effect: with {name} {value:g}, {pipeline.__name__} leaves out classifier-free "
+                f"guidance. Raise {option} above 1, or leave out `negative_prompt`"
+            )
+
+
+def without_defaults(call: Mapping[str, Any], pipeline: type) -> dict[str, Any]:
+    """``call`` without what the pipeline's call would take anyway."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    return {name: value for name, value in call.items() if value != parameters[name].default}
 
 
 def check_names(
@@ -72,6 +107,39 @@ def check_names(
             close = difflib.get_close_matches(name, choices, n=2)
             hint = f" (did you mean {' or '.join(close)}?)" if close else ""
             raise ComponentError(f"`{option}`: {owner} has no {name!r}{hint}; it takes {', '.join(choices)}")
+
+
+def check_values(option: str, given: Mapping[str, Any], types: Mapping[str, Collection[type]]) -> None:
+    """Refuse values of another type than their names have; names without types take anything.
+
+    Raises:
+        ComponentError: With the name, the type, and what was given.
+    """
+    for name, value in given.items():
+        kinds = types.get(name)
+        if kinds and value is not None and not any(_fits(value, kind) for kind in kinds):
+            wanted = " or ".join(TYPE_NAMES[kind] for kind in kinds)
+            raise ComponentError(f"`{option}`: {name} must be {wanted}, not {value!r}")
+
+
+def simple_types(function: Any) -> dict[str, tuple[type, ...]]:
+    """The types of a function's parameters, of those that are annotated with plain ones and no others."""
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except (NameError, TypeError):  # annotations that hold only for type checkers
+        return {}
+    found = {}
+    for name, parameter in parameters.items():
+        kinds = set(get_args(parameter.annotation) or (parameter.annotation,)) - {type(None)}
+        if kinds and kinds <= {bool, int, float, str}:
+            found[name] = tuple(sorted(kinds, key=list(TYPE_NAMES).index))
+    return found
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
 def _is_tensor(name: str) -> bool:

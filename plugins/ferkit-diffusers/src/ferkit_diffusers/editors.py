@@ -132,6 +132,7 @@ def inspected(pipeline: type) -> EditorSpec:
         pipeline=pipeline.__name__,
         steps=steps if isinstance(steps, int) else 50,
         guidance=guidance,
+        strength=default(guidance) if guidance else None,
         image=image,
         in_list=image == "images",
         negative="negative_prompt" in parameters,

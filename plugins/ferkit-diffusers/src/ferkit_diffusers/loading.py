@@ -8,18 +8,25 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 from safetensors import SafetensorError
 
 from ferkit import ComponentError, Context, WeightsError
 from ferkit.weight_folders import is_pipeline, pipeline_index, pipeline_parts
-from ferkit_diffusers.arguments import LOAD_ELSEWHERE, check_names, named
+from ferkit_diffusers.arguments import LOAD_ELSEWHERE, check_names, check_values, named, simple_types
 from ferkit_diffusers.options import Lora, Offload
 
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
-PASSED_ON = ("device_map", "max_memory", "low_cpu_mem_usage", "offload_folder", "offload_state_dict")
-"""Arguments of ``from_pretrained``, which takes any name, that are of use in a recipe."""
-OURS = ("dtype", "quantization", "attention", "vae_tiling", "vae_slicing")
+PASSED_ON = {
+    "device_map": (str, Mapping),
+    "max_memory": (Mapping,),
+    "low_cpu_mem_usage": (bool,),
+    "offload_folder": (str,),
+    "offload_state_dict": (bool,),
+}
+"""Arguments of ``from_pretrained``, which takes any name, that are of use in a recipe; with their types."""
+OURS = {"dtype": (str,), "quantization": (Mapping,), "attention": (str,), "vae_tiling": (bool,), "vae_slicing": (bool,)}
 FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 """What diffusers raises on files and options that it can't make sense of."""
 
@@ -40,12 +47,23 @@ def pipeline_class(folder: Path) -> type:
             "never runs. Upgrade diffusers, or choose another model"
         )
     for part, (library, kind) in pipeline_parts(folder).items():
-        module = LIBRARIES.get(library) or getattr(diffusers.pipelines, library, None)
-        if not hasattr(module, kind):
+        if not _has_class(library, kind):
             raise ComponentError(
                 f"{folder}: {part} is a {kind} of {library}, which is not in diffusers or transformers"
             )
     return found
+
+
+def _has_class(library: str, kind: str) -> bool:
+    """Whether diffusers finds the class of a part, which it looks up under its newer name where it was renamed."""
+    if library not in LIBRARIES and not hasattr(diffusers.pipelines, library):
+        return False  # diffusers would import it
+    try:
+        with quietly():
+            simple_get_class_obj(library, kind)
+    except AttributeError:
+        return False
+    return True
 
 
 def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Context) -> Any:
@@ -64,6 +82,7 @@ def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Co
     parts = pipeline_parts(folder)
     own = [name for name in named(kind.__init__) if name not in parts]  # type: ignore[misc]
     check_names("load", load, [*OURS, *PASSED_ON, *own], LOAD_ELSEWHERE, kind.__name__)
+    check_values("load", load, {**simple_types(kind.__init__), **OURS, **PASSED_ON})  # type: ignore[misc]
     dtype = load.get("dtype")
     if dtype is not None and dtype not in DTYPES:
         raise ComponentError(f"`load`: dtype {dtype!r} is none of {', '.join(DTYPES)}")
@@ -86,14 +105,19 @@ def load_pipeline(folder: Path, kind: type, load: Mapping[str, Any], context: Co
     return pipeline
 
 
-def quantizer(quantization: Any, parts: Mapping[str, tuple[str, str]]) -> Any:
+def decisive(load: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """What of ``load`` changes a picture: not where the parts lie, nor what is off or said to be as it is anyway."""
+    dtype = DTYPES[load["dtype"]] if load.get("dtype") else context.dtype
+    given = {name: value for name, value in load.items() if name not in PASSED_ON and (value or name not in OURS)}
+    return {**given, "dtype": str(dtype)}
+
+
+def quantizer(quantization: Mapping[str, Any], parts: Mapping[str, tuple[str, str]]) -> Any:
     """A quantization for each part that the recipe names: ``{transformer: {class: BitsAndBytesConfig, …}}``.
 
     Raises:
         ComponentError: If a part, class or option does not exist, or its package is not installed.
     """
-    if not isinstance(quantization, Mapping):
-        raise ComponentError("`load.quantization` must be a mapping: {transformer: {class: BitsAndBytesConfig, …}}")
     check_names("load.quantization", quantization, list(parts), {}, "the pipeline")
     found = {}
     for part, options in quantization.items():
@@ -147,10 +171,17 @@ def set_scheduler(pipeline: Any, changes: Mapping[str, Any]) -> None:
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise ComponentError(f"`scheduler`: diffusers has no scheduler {name!r}")
     check_names("scheduler", options, named(kind.__init__), {}, kind.__name__)  # type: ignore[misc]
+    check_values("scheduler", options, simple_types(kind.__init__))  # type: ignore[misc]
     try:
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)  # type: ignore[attr-defined]
     except FAULTS as error:
         raise ComponentError(f"`scheduler`: {kind.__name__} can't be set up: {line(error)}") from error
+
+
+def scheduler_settings(pipeline: Any) -> dict[str, Any]:
+    """Class and whole configuration of the scheduler, as plain data."""
+    config = {name: value for name, value in pipeline.scheduler.config.items() if not name.startswith("_")}
+    return {**config, "class": type(pipeline.scheduler).__name__}
 
 
 def add_loras(pipeline: Any, loras: Sequence[tuple[Lora, Path]]) -> None:

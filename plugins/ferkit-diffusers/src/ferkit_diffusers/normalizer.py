@@ -12,13 +12,23 @@ from PIL import Image
 from torch import Tensor
 
 from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch, StageError
-from ferkit.components import map_texts
+from ferkit.components import map_texts, operational_fields
 from ferkit.editing import Failures, check_prompt, face_crop, face_seed
+from ferkit.weight_folders import fingerprint
 from ferkit.weights import Reference
-from ferkit_diffusers.arguments import check_call
+from ferkit_diffusers.arguments import check_call, check_negative, without_defaults
 from ferkit_diffusers.editors import EDITORS, EditorSpec, inspected
-from ferkit_diffusers.loading import add_loras, line, load_pipeline, pipeline_class, place, set_scheduler
-from ferkit_diffusers.options import EditorConfig, reference, settle
+from ferkit_diffusers.loading import (
+    add_loras,
+    decisive,
+    line,
+    load_pipeline,
+    pipeline_class,
+    place,
+    scheduler_settings,
+    set_scheduler,
+)
+from ferkit_diffusers.options import SETTLED, EditorConfig, reference, settle
 from ferkit_diffusers.token_types import tell_token_types
 
 
@@ -31,7 +41,8 @@ class DiffusersNormalizer:
 
     Attributes:
         editor: The pipeline's description in :data:`EDITORS`; None: found in the pipeline's signature.
-        version: Versions of the libraries, digests of weights, and the work-around where it is in use.
+        version: Versions of the libraries, and the work-around where it is in use.
+        cache_key: Every option as it takes effect, weights by content.
         pipeline: The pipeline of diffusers.
 
     Raises:
@@ -44,8 +55,7 @@ class DiffusersNormalizer:
     def __init__(self, config: EditorConfig, context: Context) -> None:
         self._check_texts(config, context)
         known = EDITORS[self.editor] if self.editor else None
-        place_of_model = reference(config, known)
-        folder = context.weights.path(place_of_model, pinned=False)
+        folder = context.weights.path(reference(config, known), pinned=False)
         kind = pipeline_class(folder)
         self.spec = spec = known or _inspected(kind, folder)
         if kind.__name__ != spec.pipeline:
@@ -55,6 +65,7 @@ class DiffusersNormalizer:
             )
         self._settings = settings = settle(config, spec)
         check_call(config.call, spec, kind)
+        check_negative(config, settings.guidance, spec, kind)
         loras = [(lora, context.weights.path(lora.file)) for lora in config.loras]
         self.pipeline = load_pipeline(folder, kind, settings.load, context)
         set_scheduler(self.pipeline, settings.scheduler)
@@ -64,11 +75,17 @@ class DiffusersNormalizer:
         self._config, self._seed = config, context.seed
         self.crop_margin = config.margin
         self._failures = Failures(spec.pipeline, ". Look at `load` and `call`, and try it on one picture in diffusers")
-        weights = [
-            context.weights.used[str(Reference.parse(text))] for text in (place_of_model, *(i.file for i, _ in loras))
-        ]
         libraries = [f"{library.__name__} {library.__version__}" for library in (diffusers, transformers)]
-        self.version = ", ".join([*libraries, *weights, *(["mm_token_type_ids told"] if told else [])])
+        self.version = ", ".join([*libraries, *(["mm_token_type_ids told"] if told else [])])
+        digests = [(context.weights.used[str(Reference.parse(lora.file))], lora.scale) for lora, _ in loras]
+        self.cache_key = {
+            **config.model_dump(mode="json", exclude={*operational_fields(type(config)), *SETTLED}),
+            **settings.decisive(),
+            "load": decisive(settings.load, context),
+            "call": without_defaults(config.call, kind),
+            "scheduler": scheduler_settings(self.pipeline),
+            "weights": [fingerprint(folder), *digests],  # never the full digest, which not every recipe gives
+        }
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
         """Each face as the pipeline turned it, or None where it could not.

@@ -144,6 +144,15 @@ class Settings:
     load: Mapping[str, Any]
     offload: Offload
 
+    def decisive(self) -> dict[str, Any]:
+        """Those that change a picture, but the mappings."""
+        names = ("negative_prompt", "steps", "guidance", "resolution")
+        return {name: getattr(self, name) for name in names}
+
+
+SETTLED = frozenset({"model", "revision", "folder", "sha256", "profile", "loras"})
+"""Options that lead to weights and to other options, and decide nothing beside those."""
+
 
 def settle(config: EditorConfig, spec: EditorSpec) -> Settings:
     """Options as the recipe gives them, else as a distilled LoRA, the profile or the editor does.

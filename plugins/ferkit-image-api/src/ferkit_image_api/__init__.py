@@ -23,9 +23,15 @@ RESERVED = {
     "url[]": "it is a picture to edit, and the face is sent itself",
     "n": "one picture a face is asked for",
     "stream": "answers are read whole",
-    "api_key": "set `key_env` to the name of the environment variable that holds the key",
 }
 """Form fields that `fields` may not set, and what to do instead."""
+KEY_HINT = "keys stay out of recipes, results and caches: name the environment variable that holds it with `key_env`"
+KEY_NAME = re.compile(
+    r"(.*(apikey|accesskey|secretkey|privatekey|authorization|password|passwd|secret|bearer|credentials?)"
+    r"|(x|hf|api|auth|access|bearer|refresh|security|session|user)*(token|auth|key))"
+)
+"""Names of fields that are keys, in lower case and without what is no letter."""
+KEY_VALUE = re.compile(r"(?i:bearer)\s+\S+|(sk|pk|rk)[-_][\w-]{8,}|(hf|ghp|gho|nvapi)[-_][\w-]{20,}")
 
 
 class ImageApiConfig(Config):
@@ -82,9 +88,11 @@ class ImageApiConfig(Config):
             raise ValueError(
                 "key_env must be the name of an environment variable, such as OPENAI_API_KEY, not the key itself"
             )
-        for name in self.fields:
+        for name, value in self.fields.items():
             if hint := RESERVED.get(name.lower()):
                 raise ValueError(f"fields may not hold {name!r}: {hint}")
+            if KEY_NAME.fullmatch(re.sub(r"[^a-z]", "", name.lower())) or KEY_VALUE.fullmatch(str(value).strip()):
+                raise ValueError(f"fields may not hold a key, as {name!r} seems to: {KEY_HINT}")
         return self
 
 

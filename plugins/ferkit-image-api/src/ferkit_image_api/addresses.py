@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from enum import IntEnum
 
 import httpx
 
@@ -48,16 +49,46 @@ def check_address(url: httpx.URL, allow_remote: bool) -> None:
 def may_fetch(target: httpx.URL, base: httpx.URL, allow_remote: bool) -> bool:
     """Whether a picture may be fetched from where the server says it lies.
 
-    From its own host always; from others only where remote hosts are allowed, and never from this machine at the word
-    of another.
+    From its own host always; from others only where remote hosts are allowed, and none that is nearer to this machine than
+    the server: a server on the internet names no machine of a private network, and none but this machine names itself.
+    Names are looked up, numbers in whatever spelling too; what is not found is not fetched.
     """
     if target.scheme not in ("http", "https"):
         return False
     if target.host == base.host:
         return True
-    if is_loopback(target.host):
-        return is_loopback(base.host)
-    return allow_remote
+    there, here = _reach(target.host), _reach(base.host)
+    if Reach.NOWHERE in (there, here) or there < here:
+        return False
+    return allow_remote or there is Reach.MACHINE
+
+
+class Reach(IntEnum):
+    """How far away an address is; NOWHERE: it is no machine's that a picture could lie on."""
+
+    NOWHERE = -1
+    MACHINE = 0
+    NETWORK = 1
+    INTERNET = 2
+
+
+def _reach(host: str) -> Reach:
+    """How far the nearest address of ``host`` is away."""
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return Reach.NOWHERE
+    return min((_reach_of_address(text) for text in found), default=Reach.NOWHERE)
+
+
+def _reach_of_address(text: str) -> Reach:
+    address = ipaddress.ip_address(text)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback or address.is_unspecified:  # who connects to 0.0.0.0 meets this machine
+        return Reach.MACHINE
+    if address.is_link_local or address.is_multicast or address.is_reserved:  # 169.254.169.254 hands out credentials
+        return Reach.NOWHERE
+    return Reach.INTERNET if address.is_global else Reach.NETWORK
 
 
 def origin(url: httpx.URL) -> str:

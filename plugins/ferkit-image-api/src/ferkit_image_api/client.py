@@ -1,11 +1,11 @@
 """One face to the server and back: what is sent, what is tried again, what ends the run."""
 
+import asyncio
 import logging
 import os
 import random
 import re
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from threading import Event, Lock
@@ -92,12 +92,7 @@ class EditClient:
         check_address(self._url, config.allow_remote)
         self._config = config
         self._key = _key(config.key_env)
-        self._http = httpx.Client(
-            timeout=httpx.Timeout(config.timeout, connect=min(config.timeout, LONGEST_CONNECT)),
-            headers={"Accept-Encoding": "identity"},
-            follow_redirects=False,
-            trust_env=not is_loopback(self._url.host),  # a proxy would be another machine
-        )
+        self._trusted = httpx.create_ssl_context()  # which takes longer to build than a client
         self._lock = Lock()
         self._requests = 0
 
@@ -200,9 +195,8 @@ class EditClient:
         if self._key and origin(url) == origin(self._url):
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         try:
-            with self._http.stream(method, url, headers=headers, **content) as response:
-                body = self._read(response)
-        except httpx.TimeoutException:
+            response, body = asyncio.run(self._exchange(method, url, headers, content))
+        except (httpx.TimeoutException, TimeoutError):
             raise _TryError(
                 f"{method} {shown(url)} took more than {self._config.timeout:g} s: raise `timeout`, or lower `concurrency`",
                 again=True,
@@ -216,17 +210,20 @@ class EditClient:
             return body
         raise self._failure(method, response, body)
 
-    def _read(self, response: httpx.Response) -> bytes:
-        """The body, as long as it is not too long and does not take too long."""
-        body, deadline = bytearray(), time.monotonic() + self._config.timeout
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > LARGEST_ANSWER:
-                text = f"{shown(response.url)} sent more than {LARGEST_ANSWER >> 20} MiB"
-                raise _TryError(text, again=True, ends=False)
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the body trickles")
-        return bytes(body)
+    async def _exchange(
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: Mapping[str, Any]
+    ) -> tuple[httpx.Response, bytes]:
+        """One request and its answer with its body, all within the time of a try, however slowly its parts come."""
+        client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=LONGEST_CONNECT),
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=False,
+            trust_env=not is_loopback(self._url.host),  # a proxy would be another machine
+            verify=self._trusted,
+        )
+        answer = client.stream(method, url, headers=headers, **content)
+        async with asyncio.timeout(self._config.timeout), client, answer as response:
+            return response, await _read(response)
 
     def _failure(self, method: str, response: httpx.Response, body: bytes) -> _TryError:
         """What an answer that is not good means."""
@@ -253,6 +250,17 @@ class EditClient:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key.get_secret_value(), "***") if self._key else text
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, as long as it is not too long."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            text = f"{shown(response.url)} sent more than {LARGEST_ANSWER >> 20} MiB"
+            raise _TryError(text, again=True, ends=False)
+    return bytes(body)
 
 
 def _target(response: httpx.Response) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ferkit import Context, Faces, Frontal, ImageBatch
+from ferkit.components import operational_fields
 from ferkit.editing import Failures, check_prompt, face_crop, face_seed
 from ferkit_image_api import ImageApiConfig
 from ferkit_image_api.client import EditClient, TroubleError
@@ -22,6 +23,9 @@ class ImageApiNormalizer:
         config: Server, prompt and patience.
         context: Its labels may not occur in the prompt; its seed and a face's content make that face's seed.
 
+    Attributes:
+        cache_key: Its options; the address is among them only where no model is named, which tells one from another.
+
     Raises:
         ComponentError: If the prompt names a label, faces would leave this machine unasked, or the key is missing.
     """
@@ -32,6 +36,9 @@ class ImageApiNormalizer:
             check_prompt(text, context.labels)
         self._config, self._seed = config, context.seed
         self.crop_margin = config.margin
+        address = {"url": config.url.rstrip("/")} if config.model is None else {}  # a named model may move
+        options = config.model_dump(mode="json", exclude={"url", *operational_fields(type(config))})
+        self.cache_key = {**options, **address}
         self._failures = Failures("the server")
         self._client = EditClient(config)
 

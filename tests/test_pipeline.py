@@ -83,7 +83,7 @@ def test_nothing_given_and_no_face_are_ordinary(make):
         assert predictions.to_dicts() == []
         assert list(predictions.to_pandas().columns)[:2] == ["source", "face"]
     assert fer([solid("red")]).images[0].n_faces == 0
-    with pytest.raises(IndexError, match="no prediction 0: Predictions.0 faces in 1 images"):
+    with pytest.raises(IndexError, match="no prediction 0: Predictions"):
         fer(solid("red"))[0]
 
 

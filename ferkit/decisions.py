@@ -7,7 +7,7 @@ TURNED, NOT_TURNED, FAILED, REJECTED = "turned", "not_turned", "failed", "reject
 
 
 def decision(flags: Iterable[str]) -> str:
-    """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason, from the flags of :class:`ferkit.views.Outcome`."""
+    """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason, from the flags of an outcome."""
     for flag in flags:
         return flag.removeprefix("edit_")
     return TURNED

@@ -27,6 +27,7 @@ class Preparation:
         cache: Where what the normalizer gives is kept.
 
     Attributes:
+        turns: Whether there is a normalizer.
         normalizer_version: What a :class:`ferkit.interfaces.Versioned` normalizer tells, or None.
     """
 
@@ -34,6 +35,7 @@ class Preparation:
         self._detector = guarded(recipe.detector, build(recipe.detector, context), Faces, check_detected)
         self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces, check_posed) if recipe.pose else None
         turner, part = None, recipe.normalizer
+        self.turns = part is not None
         self.normalizer_version: str | None = None
         if part:
             normalizer = build(part, context)

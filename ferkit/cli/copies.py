@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ferkit.types import Predictions
 
 _LONGEST = 100
-"""Bytes of a stem: file systems end at 255, some encrypted ones at 143, and numbers, digests and what temporary files add follow."""
+"""Bytes of a stem: names end at 255, on some encrypted disks at 143, and number, digest and what temporary files add follow."""
 
 
 class Copies:

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from ferkit.preparation import Preparation
     from ferkit.recipe import Recipe
 
-TABLE, META, SHEET, VIEWS, PAIRS = "normalize.jsonl", "normalize.meta.json", "sheet.jpg", "views", "normalize.partial.sheet"
+TABLE, META, SHEET, VIEWS, PAIRS = (
+    "normalize.jsonl",
+    "normalize.meta.json",
+    "sheet.jpg",
+    "views",
+    "normalize.partial.sheet",
+)
 COLUMNS = (
     "source",
     "face",
@@ -134,7 +140,9 @@ def _tell(decisions: Counter[str], recipe: "Recipe") -> None:
             "(--set normalizer.above_yaw=0 turns every face whose pose is known)"
         )
     elif not decisions[TURNED] and not failed:
-        say("warning: no face was turned: all that were tried were rejected; --sheet shows what the normalizer returned")
+        say(
+            "warning: no face was turned: all that were tried were rejected; --sheet shows what the normalizer returned"
+        )
 
 
 @dataclass(frozen=True)
@@ -159,12 +167,14 @@ class _Job:
 
         from ferkit.cache import Cache
         from ferkit.interfaces import Context
+        from ferkit.missing_weights import require_weights
         from ferkit.pipelines import find_device
         from ferkit.preparation import Preparation, prepared_parts, view_digest
         from ferkit.provenance import provenance
         from ferkit.weights import WeightsStore
 
         weights = WeightsStore()
+        require_weights(recipe, weights, prepared_parts(recipe))
         context = Context(find_device(device), torch.float32, recipe.framework.seed, recipe.labels, weights)
         preparation = Preparation(recipe, context, Cache())
         digest = view_digest(recipe, context)
@@ -257,8 +267,9 @@ def _finish(run: LongRun, job: _Job, earlier: set[str], decisions: Counter[str])
         for record in run.records():
             for row in record.rows or [_without_face(record)]:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    for name in earlier:
-        (job.folder / name).unlink(missing_ok=True)
+    killed = (job.folder / VIEWS).glob(".*.????????.tmp")  # the journal is locked: nobody else writes there
+    for path in (*(job.folder / name for name in earlier), *killed):
+        path.unlink(missing_ok=True)
     return count
 
 

@@ -51,7 +51,7 @@ def _weights(path: str, part: "Part") -> tuple[str, str]:
     missing = [reference for reference, place in places.items() if place is None]
     state = f"{len(missing)} of {len(places)} missing" if missing else "present"
     if here := [place for place in places.values() if place]:
-        state += f", {size(sum(map(stored_bytes, here)))} here"
+        state += f", {size(sum(map(stored_bytes, here)))}{' here' if missing else ''}"
     if any(reference.scheme in ("hf", "https") for reference in missing):
         state += ": ferkit weights fetch"
     return component.weights_licence or "not stated", state

@@ -105,7 +105,7 @@ def test_check_prints_licences_and_whether_weights_are_present(cli, weighted, wr
             "2.0",
             "MIT",
             "CC-BY-NC-4.0",
-            f"present, {size(path.stat().st_size)} here",
+            f"present, {size(path.stat().st_size)}",
         ],
         "head": ["ferkit:linear", "0.1.0", "Apache-2.0", "not stated", "1 of 1 missing"],
     }

@@ -107,6 +107,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(slow, tmp_path):
     assert not (tmp_path / "out" / "normalize.jsonl").exists()
     lost = asked.stat().st_size
     (tmp_path / "out" / "views" / "01-0.png").unlink()  # as if it had not been written
+    (tmp_path / "out" / "views" / ".01-0.png.0123abcd.tmp").write_bytes(b"half written")
 
     again = slow()
     stderr = again.communicate(timeout=120)[1]

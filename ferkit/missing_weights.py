@@ -57,4 +57,7 @@ def _line(reference: Reference) -> str:
         return f"{library_place(reference)}  from https://{reference.location}  ({pin})"
     if reference.scheme == "path":
         return f"{Path(reference.location)}  ({pin})"
+    if reference.scheme == "hf":
+        repository, file, revision = reference.hub
+        return f"{file or 'the model'} of {repository} at {revision}  ({pin})"
     return f"{reference.scheme}://{reference.location}  ({pin})"

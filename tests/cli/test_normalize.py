@@ -343,7 +343,7 @@ def test_all_weights_that_are_missing_are_told_at_once(cli, write_recipe, photos
     assert f"run `ferkit weights fetch {path}`, or allow it" in told
     assert "ferkit train" not in told
     told = cli("predict", photos, "-r", path, "--set", "align.size=20", code=2).stderr
-    assert all(f"model-{n}/model.safetensors@v1" in told for n in (1, 2, 3))
+    assert all(f"model.safetensors of nobody/model-{n} at v1" in told for n in (1, 2, 3))
     assert f"`ferkit weights fetch {path}` with the same --set" in told
 
 

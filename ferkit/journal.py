@@ -243,4 +243,4 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     if before != after:
         return f"another recipe (digest {before}, now {after})"
     changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    return " and ".join(f"other {key}" for key in changed)
+    return " and ".join(f"other {key.replace('_', ' ')}" for key in changed)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ferkit.decisions import counted, decision, told
 from ferkit.errors import FerkitError
 from ferkit.inputs import Color, Input, readable, streamed
 from ferkit.preparation import Preparation
@@ -42,6 +43,10 @@ class NormalizedFace:
     aligned: Tensor
     outcome: Outcome
 
+    def __repr__(self) -> str:
+        yaw = "" if isnan(self.pose.yaw) else f", yaw {self.pose.yaw:+.0f}°"
+        return f"NormalizedFace({self.face}, {self.decision}{yaw})"
+
     @property
     def view(self) -> Tensor:
         """Its one view, float32 ``[3, S, S]``: frontal if that was accepted, else aligned."""
@@ -50,9 +55,7 @@ class NormalizedFace:
     @property
     def decision(self) -> str:
         """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason."""
-        for flag in self.outcome.flags:
-            return flag.removeprefix("edit_")
-        return "turned"
+        return decision(self.outcome.flags)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -67,6 +70,10 @@ class Normalized:
 
     info: ImageInfo
     faces: tuple[NormalizedFace, ...]
+
+    def __repr__(self) -> str:
+        made = told(counted(face.decision for face in self.faces)) if self.faces else "no face"
+        return f"Normalized({self.info.source}: {self.info.error or made})"
 
 
 def normalize(

@@ -11,6 +11,7 @@ from ferkit.cache import Cache
 from ferkit.errors import FerkitError, NoFaceError
 from ferkit.inputs import Color, Input, decode_one_of, decode_single, readable, streamed
 from ferkit.interfaces import Context
+from ferkit.missing_weights import require_weights
 from ferkit.normalizing import Normalized, normalize
 from ferkit.preparation import Preparation
 from ferkit.provenance import provenance
@@ -79,6 +80,7 @@ class Pipeline:
 
     def __init__(self, recipe: Recipe, *, device: torch.device, dtype: torch.dtype, weights: WeightsStore) -> None:
         self.recipe, self.device = recipe, device
+        require_weights(recipe, weights)
         context = Context(device, dtype, recipe.framework.seed, recipe.labels, weights)
         self._preparation = Preparation(recipe, context, Cache())
         self._recognizer = Recognizer(recipe, context)

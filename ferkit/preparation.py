@@ -9,7 +9,7 @@ from ferkit.cache import Cache, digest
 from ferkit.components import operational_fields
 from ferkit.crop_pose import BORDER, SIDE, with_crop_pose
 from ferkit.encoding import StagedEncoder
-from ferkit.interfaces import Context
+from ferkit.interfaces import Context, Versioned
 from ferkit.recipe import Part, Recipe
 from ferkit.stages import build, check_detected, check_posed, guarded
 from ferkit.turning import Turner
@@ -27,6 +27,10 @@ class Preparation:
         recipe: Names the components.
         context: Where they are built.
         cache: Where what the normalizer gives is kept.
+
+    Attributes:
+        turns: Whether there is a normalizer.
+        normalizer_version: What a :class:`ferkit.interfaces.Versioned` normalizer tells, or None.
     """
 
     def __init__(self, recipe: Recipe, context: Context, cache: Cache) -> None:
@@ -34,8 +38,12 @@ class Preparation:
         self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces, check_posed) if recipe.pose else None
         self._tells_pose = recipe.pose is not None or "pose" in recipe.detector.provides
         turner, part = None, recipe.normalizer
+        self.turns = part is not None
+        self.normalizer_version: str | None = None
         if part:
-            turner = Turner(part, build(part, context), context, recipe.normalization, cache)
+            normalizer = build(part, context)
+            turner = Turner(part, normalizer, context, recipe.normalization, cache)
+            self.normalizer_version = normalizer.version if isinstance(normalizer, Versioned) else None
         align = recipe.framework.align
         self._views = ViewBuilder(align, recipe.normalization, turner, self._acceptance(recipe, context))
 

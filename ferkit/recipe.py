@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
@@ -73,6 +73,7 @@ class Recipe:
 
     Attributes:
         judges: Encoders inside ``normalizer.accept``, by their names there.
+        source: The name or path it was read by; empty if it was a mapping.
     """
 
     framework: Framework
@@ -86,6 +87,7 @@ class Recipe:
     layer: Layer
     data: Part | None = None
     selection: Selection = field(default_factory=Selection)
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -162,7 +164,7 @@ def load_recipe(
     if overrides is not None and not isinstance(overrides, Mapping):
         raise RecipeError([Problem("", f"overrides must be a mapping, not {type(overrides).__name__}", "override")])
     if isinstance(source, Mapping):
-        layer, name = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), "recipe"
+        layer, read_by = extend(from_mapping(source, "recipe"), Path.cwd(), registry.recipe), ""
     else:
         text = str(source)
         is_run = any((Path(text) / name).is_file() for name in ("recipe.yaml", HISTORY))
@@ -170,10 +172,10 @@ def load_recipe(
             isinstance(source, str) and not is_path(text) and (text in registry.recipes() or not is_run)
         )
         path = registry.recipe(text) if named else Path(text)
-        layer, name = read_recipe_file(path, registry.recipe), text
+        layer, read_by = read_recipe_file(path, registry.recipe), text
     if overrides:
         layer = merge(layer, from_mapping(overrides))
-    return _Validation(layer, registry, name).recipe()
+    return _Validation(layer, registry, read_by).recipe()
 
 
 def load_data(data: str, overrides: Mapping[str, Any] | None = None, *, registry: Registry | None = None) -> Part:
@@ -203,8 +205,8 @@ def load_data(data: str, overrides: Mapping[str, Any] | None = None, *, registry
 class _Validation:
     """Collects problems while the parts are looked up, configured and checked against each other."""
 
-    def __init__(self, layer: Layer, registry: Registry, name: str) -> None:
-        self.layer, self.registry, self.name = layer, registry, name
+    def __init__(self, layer: Layer, registry: Registry, source: str) -> None:
+        self.layer, self.registry, self.source = layer, registry, source
         self.problems: list[Problem] = []
 
     def recipe(self) -> Recipe:
@@ -214,7 +216,7 @@ class _Validation:
                 data[key] = {name: value for name, value in inner.items() if value is not None}
         if data.get("ferkit", 1) != 1 or data.get("ferkit") is True:
             self._add(("ferkit",), f"format {data['ferkit']!r} is unknown: this ferkit reads format 1")
-            raise RecipeError(self.problems, self.name)
+            raise RecipeError(self.problems, self.source or "recipe")
         training = data.get("training")
         if isinstance(training, dict) and is_path(str(training.get("teacher"))):
             teacher = self._resolve(("training", "teacher"), training["teacher"])
@@ -241,13 +243,12 @@ class _Validation:
                 self._add(("training", "learn", name), f"is none of the encoders {', '.join(found)}")
         encoders = {name: part for name, part in found.items() if part}
         if self.problems or not (framework and detector and head and normalization and selection):
-            raise RecipeError(self.problems, self.name)
-        recipe = Recipe(
-            framework, detector, pose, normalizer, normalization, judges, encoders, head, self.layer, dataset, selection
-        )
+            raise RecipeError(self.problems, self.source or "recipe")
+        components = (detector, pose, normalizer, normalization, judges, encoders, head)
+        recipe = Recipe(framework, *components, self.layer, dataset, selection, self.source)
         self._wiring(recipe)
         if self.problems:
-            raise RecipeError(self.problems, self.name)
+            raise RecipeError(self.problems, self.source or "recipe")
         return recipe
 
     def part(self, kind: str, key: str) -> Part | None:
@@ -260,8 +261,13 @@ class _Validation:
     def _add(self, keys: Keys, message: str) -> None:
         self.problems.append(Problem(".".join(keys), message, str(self.layer.origin(keys))))
 
-    def _model(self, model: type[Model], data: Mapping[str, Any], keys: Keys) -> Model | None:
-        """``data`` as ``model``; what is wrong is added to the problems. A null that removes nothing is no problem."""
+    def _model(
+        self, model: type[Model], data: Mapping[str, Any], keys: Keys, beside: Sequence[str] = ()
+    ) -> Model | None:
+        """``data`` as ``model``; what is wrong is added to the problems. A null that removes nothing is no problem.
+
+        ``beside`` are further keys that may stand there.
+        """
         known = {
             key: value
             for key, value in data.items()
@@ -272,7 +278,7 @@ class _Validation:
         except ValidationError as error:
             for item in error.errors():
                 path = (*keys, *_written(item["loc"], known))
-                self._add(path, _explain(item, model))
+                self._add(path, _explain(item, model, beside))
             return None
 
     def _part(self, kind: str, keys: Keys, options: Any) -> Part | None:
@@ -298,7 +304,7 @@ class _Validation:
                 return None
             if option in own:
                 own[option] = self._resolve((*keys, option), own[option])
-        config = self._model(model, own, keys)
+        config = self._model(model, own, keys, framework[1:])
         if config is None:
             return None
         for text in weight_references(config):
@@ -394,11 +400,11 @@ def _absolute(text: str, folder: Path) -> str:
     return text if "://" in text or Path(text).is_absolute() else str((folder / text).absolute())
 
 
-def _explain(item: Any, model: type[BaseModel]) -> str:
-    """One of pydantic's complaints in a recipe's words."""
+def _explain(item: Any, model: type[BaseModel], beside: Sequence[str]) -> str:
+    """One of pydantic's complaints in a recipe's words; ``beside`` are the keys that may stand beside the model's."""
     kind, name = item["type"], str(item["loc"][-1]) if item["loc"] else ""
     if kind == "extra_forbidden":
-        names = _field_names(model, item["loc"][:-1])
+        names = [*_field_names(model, item["loc"][:-1]), *(beside if len(item["loc"]) == 1 else ())]
         close = difflib.get_close_matches(name, names, n=1)
         known = f"; options: {', '.join(names)}" if names else ""
         return f"unknown key{f' (did you mean {close[0]}?)' if close else known}"

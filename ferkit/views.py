@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ferkit.acceptance import REASONS, UNKNOWN, Acceptance, Verdict
-from ferkit.alignment import align_faces
+from ferkit.alignment import align_faces, within
 from ferkit.recipe_model import Align, Normalization
 from ferkit.turning import Turn, Turner
 from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch, Pose
@@ -30,6 +30,7 @@ class Outcome:
         sample: Number of the draw, or None.
         seconds: All draws took, when they were made; None where the face was left alone.
         cached: Whether all draws were made before.
+        refused: What the normalizer returned, where that was rejected: uint8 ``[3, h, w]``, no side longer than ``align.size``.
     """
 
     flags: tuple[str, ...]
@@ -39,6 +40,7 @@ class Outcome:
     sample: int | None = None
     seconds: float | None = None
     cached: bool = False
+    refused: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class ViewBuilder:
         verdicts = [
             [next(judged) if turn.frontal is not None else Verdict(FAILED) for turn in turns] for turns in group
         ]
-        return [_best(turns, own) for turns, own in zip(group, verdicts, strict=True)]
+        return [_best(turns, own, self.align.size) for turns, own in zip(group, verdicts, strict=True)]
 
     def _assemble(self, aligned: Tensor, outcomes: Sequence[Outcome]) -> FaceViews:
         pixels, owner, names, failed = [], [], [], []
@@ -110,7 +112,7 @@ class ViewBuilder:
         )
 
 
-def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
+def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict], size: int) -> Outcome:
     """Of the accepted draws the one with the least |yaw| left, or else the highest score; of others, who came furthest."""
 
     def rank(sample: int) -> tuple[float, ...]:
@@ -121,7 +123,7 @@ def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
         return (0, isnan(yaw), 0.0 if isnan(yaw) else yaw, -frontal.score)
 
     best = min(range(len(turns)), key=rank)
-    verdict = verdicts[best]
+    verdict, frontal = verdicts[best], turns[best].frontal
     return Outcome(
         (verdict.flag,) if verdict.flag else (),
         verdict.view,
@@ -130,6 +132,7 @@ def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
         best,
         sum(turn.seconds for turn in turns),
         all(turn.cached for turn in turns),
+        within(frontal.image, size) if frontal and verdict.flag else None,
     )
 
 

@@ -127,6 +127,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def stored_bytes(path: Path) -> int:
+    """The size of a file, or of a folder's model files."""
+    files = [path / name for name in folder_files(path)] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
 def offline() -> bool:
     """Whether ``FERKIT_OFFLINE`` forbids downloads."""
     return os.environ.get("FERKIT_OFFLINE", "") not in ("", "0")
@@ -268,7 +274,7 @@ class WeightsStore:
     def _library_file(self, reference: Reference) -> Path | None:
         from torch.hub import download_url_to_file
 
-        path = _place(reference)
+        path = library_place(reference)
         if path.is_file():
             return path
         if not self.download:
@@ -291,8 +297,7 @@ class WeightsStore:
                 return f"{reference} is not on this machine, and FERKIT_OFFLINE forbids downloads: unset it first"
             return (
                 f"{file or 'the model'} of {repository} at {revision} ({pin}) is not on this machine, and nothing is "
-                "downloaded unless asked: run `ferkit weights fetch RECIPE`, or allow it (`ferkit train --download`; in Python "
-                "download=True)"
+                "downloaded unless asked: run `ferkit weights fetch RECIPE`, or allow it in Python (download=True)"
             )
         if reference.scheme == "pkg":
             package, file = reference.location.split("/", 1)
@@ -301,7 +306,7 @@ class WeightsStore:
         return f"there is no {what} {reference.location}: correct the path in the recipe"
 
 
-def _place(reference: Reference) -> Path:
+def library_place(reference: Reference) -> Path:
     """Where a library's file is, or belongs."""
     if reference.scheme != "https":
         return Path(reference.location)
@@ -311,7 +316,7 @@ def _place(reference: Reference) -> Path:
 
 
 def _missing_files(references: list[Reference]) -> str:
-    lines = "".join(f"\n  {_place(reference)}  (SHA-256 {reference.sha256})" for reference in references)
+    lines = "".join(f"\n  {library_place(reference)}  (SHA-256 {reference.sha256})" for reference in references)
     remedy = "copy them there"
     if addresses := [f"https://{reference.location}" for reference in references if reference.scheme == "https"]:
         fetch = "unset FERKIT_OFFLINE and run" if offline() else "run"

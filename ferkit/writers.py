@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
@@ -78,6 +78,32 @@ _WRITERS: dict[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,
 }
+
+
+def make_folder(folder: Path, option: str) -> list[Path]:
+    """Make a folder that ``option`` names, and those it lies in.
+
+    Returns:
+        What was not there before, the innermost first.
+
+    Raises:
+        FerkitError: If it can't be made or written to, or there is a file of that name.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        taken = [place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()]
+        why = f"{taken[0]} is a file" if taken else f"the folder can't be made ({error.strerror})"
+        raise FerkitError(f"{option} {folder}: {why}: name another folder") from error
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextmanager

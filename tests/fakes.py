@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from ferkit import Component, Config, EncoderOutput, Faces, Frontal, hookimpl
+from ferkit import Component, Config, EncoderOutput, Faces, Frontal, Weights, hookimpl
 
 LABELS = ["neutral", "happiness", "sadness"]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -24,6 +24,10 @@ class BoxesConfig(Config):
 
     boxes: tuple[tuple[float, float, float, float], ...] = ((0, 0, 8, 8),)
     needs: int = 1
+
+
+class WeightyConfig(Config):
+    weights: Weights = ""
 
 
 class FrontalConfig(Config):
@@ -109,8 +113,10 @@ COMPONENTS = [
     component("detector", "boxes", BoxesConfig, "fakes:Boxes"),
     component("detector", "everything", Empty, "ferkit.builtin.whole_image:WholeImage"),
     component("pose", "fixed", Empty, "fakes:FixedPose", provides=frozenset({"pose"})),
+    component("pose", "weighty", WeightyConfig, "fakes:FixedPose", provides=frozenset({"pose"})),
     component("normalizer", "red", FrontalConfig, "fakes:RedFrontal"),
     component("encoder", "colour", ColourConfig, "fakes:ColourEncoder", provides=frozenset({"logits"})),
+    component("encoder", "weighty-colour", WeightyConfig, "fakes:ColourEncoder", provides=frozenset({"logits"})),
 ]
 CLIP = component("encoder", "clip", Empty, "fakes:ClipShaped", provides=frozenset({"tokens", "text"}))
 

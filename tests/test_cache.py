@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ferkit import FerkitError
 from ferkit.cache import Cache
@@ -12,6 +14,20 @@ def cache(tmp_path):
     found = Cache(tmp_path)
     found.save("views", KEY, {"x": torch.arange(3)}, {"n": "3"})
     return found
+
+
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_of_a_picture_is_noticed_or_harmless(tmp_path, place, bit):
+    cache = Cache(tmp_path)
+    picture = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    cache.save_picture("turned", KEY, picture, {"score": 0.5})
+    (path,) = tmp_path.rglob("*.png")
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    found = cache.load_picture("turned", KEY)
+    assert found is None or (torch.equal(found[0], picture) and found[1] == {"score": 0.5})
 
 
 def entry(cache):

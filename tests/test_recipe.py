@@ -114,6 +114,19 @@ def test_null_does_not_hide_a_misspelt_key(registry):
     assert load_recipe(recipe(pose=None), {"normalizer": None}, registry=registry).pose is None
 
 
+def test_a_misspelt_key_of_the_framework_beside_a_component_s_own(registry):
+    given = {"use": "red", "above_yow": 45, "fails_no": [], "accept": {"identity": {"use": "colour", "min_cosin": 0.1}}}
+    told = problems(recipe(normalizer=given), registry)
+    assert told["normalizer.above_yow"].endswith("unknown key (did you mean above_yaw?)")
+    assert told["normalizer.fails_no"].endswith("unknown key (did you mean fails_on?)")
+    assert told["normalizer.accept.identity.min_cosin"].endswith("unknown key (did you mean min_cosine?)")
+    told = problems(
+        recipe(normalizer={"use": "red", "zzz": 1}, data={"use": "folder", "path": "x", "zzz": 1}), registry
+    )
+    assert "options: fails_on, above_yaw, above_pitch, no_pose, keep, accept, samples, cache" in told["normalizer.zzz"]
+    assert "drop_labels" in told["data.zzz"]
+
+
 def test_extends_by_name_and_in_a_circle(tmp_path, registry):
     write(tmp_path, "shipped/named.yaml", recipe())
     registry.register(plugin(recipes=[tmp_path / "shipped"]), "acme")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ferkit.cli.common import FAILED, print_table, say
+from ferkit.cli.common import FAILED, print_table, say, size
 from ferkit.errors import FerkitError
 
 app = typer.Typer(no_args_is_help=True, help="Look into the cache, clear it, check it.")
@@ -102,15 +102,6 @@ def seconds(age: str) -> float:
     if not found:
         raise FerkitError(f"--older-than {age}: write a number and s, m, h, d or w, such as 30d")
     return float(found[1]) * UNITS[found[2]]
-
-
-def size(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 def _when(stamp: float | None) -> str:

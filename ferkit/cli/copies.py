@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferkit.errors import FerkitError
-from ferkit.writers import replacing
+from ferkit.writers import make_folder, replacing
 
 if TYPE_CHECKING:
     from ferkit.types import Predictions
 
-_LONGEST = 100  # characters of a name: most file systems end at 255 bytes
+_LONGEST = 100
+"""Bytes of a stem: names end at 255, on some encrypted disks at 143, and number, digest and what temporary files add follow."""
 
 
 class Copies:
@@ -30,10 +31,7 @@ class Copies:
     def __init__(self, folder: Path, arguments: Iterable[str], sources: Sequence[str]) -> None:
         self._folder = folder
         apart(folder, "--annotate", arguments, sources)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FerkitError(f"--annotate {folder}: the folder can't be made ({error.strerror})") from error
+        make_folder(folder, "--annotate")
         names = distinct({source: _name(source) for source in sources})
         self._paths = {source: folder / name for source, name in names.items()}
 
@@ -68,8 +66,13 @@ def apart(folder: Path, option: str, arguments: Iterable[str], sources: Iterable
 
 
 def plain_stem(source: str) -> str:
-    """A source's name without suffix, as every file system takes it."""
-    return "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in Path(source).stem)[:_LONGEST]
+    """A source's name without suffix, as every file system takes it; one that is too long ends in part of a digest."""
+    stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in Path(source).stem)
+    encoded = stem.encode()
+    if len(encoded) <= _LONGEST:
+        return stem
+    digest = f"-{_digest(source)}"
+    return encoded[: _LONGEST - len(digest)].decode(errors="ignore") + digest
 
 
 def distinct(names: Mapping[str, str]) -> dict[str, str]:
@@ -86,6 +89,9 @@ def _name(source: str) -> str:
 
 
 def _with_digest(name: str, source: str) -> str:
-    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     path = Path(name)
-    return f"{path.stem}-{digest}{path.suffix}"
+    return f"{path.stem}-{_digest(source)}{path.suffix}"
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -12,7 +12,7 @@ import typer
 
 from ferkit.cli.common import FAILED, say
 from ferkit.cli.report import Report
-from ferkit.errors import FerkitError, ImageError
+from ferkit.errors import FerkitError, ImageError, StageError
 from ferkit.journal import Journal, Mark, Record, mark
 from ferkit.progress import progress
 
@@ -66,6 +66,10 @@ class LongRun:
         except KeyboardInterrupt:
             if len(journal):
                 say(f"interrupted: what is done is in {journal.path}; the same command goes on from there")
+            raise
+        except StageError:
+            if len(journal):
+                say(f"what is done is in {journal.path}; the same command goes on from there")
             raise
         except OSError as error:
             kept = f"; what is done is in {journal.path}: make room, and repeat the command" if len(journal) else ""

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ferkit.cli.common import FAILED, Overrides, load
+from ferkit.cli.common import FAILED, Overrides, load, say
 from ferkit.cli.copies import apart, distinct, plain_stem
 from ferkit.cli.inputs import arguments, find
 from ferkit.cli.longrun import LongRun, marked, named_folder, readable, terminated_as_interrupted
 from ferkit.cli.report import tally
+from ferkit.cli.sheet import Chosen, Sheet
+from ferkit.decisions import FAILED as GAVE_NOTHING
+from ferkit.decisions import NOT_TURNED, TURNED, told
 from ferkit.errors import FerkitError
 from ferkit.journal import NO_FACE, Journal, Mark, Record, plain
-from ferkit.writers import replacing
+from ferkit.writers import make_folder, remove_empty, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +29,13 @@ if TYPE_CHECKING:
     from ferkit.preparation import Preparation
     from ferkit.recipe import Recipe
 
-TABLE, META, SHEET, VIEWS = "normalize.jsonl", "normalize.meta.json", "sheet.jpg", "views"
+TABLE, META, SHEET, VIEWS, PAIRS = (
+    "normalize.jsonl",
+    "normalize.meta.json",
+    "sheet.jpg",
+    "views",
+    "normalize.partial.sheet",
+)
 COLUMNS = (
     "source",
     "face",
@@ -87,25 +96,53 @@ def normalize(
     inputs = find(given)
     folder = named_folder(out, "--out")
     apart(folder, "--out", given, readable(inputs))
-    (folder / VIEWS).mkdir(parents=True, exist_ok=True)
-    job = _Job.build(loaded, device, folder, readable(inputs), batch_size)
-    with terminated_as_interrupted(), Journal(folder / "normalize.partial.jsonl") as journal:
-        earlier = set(_earlier(folder, journal)) if overwrite else set()
-        run = LongRun(
-            out=folder / TABLE,
-            inputs=inputs,
-            journal=journal,
-            header={"recipe_digest": job.digest},
-            work=job.run,
-            complete=lambda source: all((folder / row["view"]).is_file() for row in journal.record(source).rows),
-            finish=lambda: _finish(run, job, sheet, earlier),
-            batch_size=batch_size,
-            overwrite=overwrite,
-            details=str(folder / TABLE),
-        )
-        count = run()
+    made, decisions = make_folder(folder / VIEWS, "--out"), Counter[str]()
+    try:
+        job = _Job.build(loaded, device, folder, readable(inputs), batch_size, sheet)
+        with terminated_as_interrupted(), Journal(folder / "normalize.partial.jsonl") as journal:
+            earlier = set(_earlier(folder, journal)) if overwrite else set()
+            run = LongRun(
+                out=folder / TABLE,
+                inputs=inputs,
+                journal=journal,
+                header={"recipe_digest": job.digest, "normalizer_version": job.preparation.normalizer_version},
+                work=job.run,
+                complete=lambda source: all(map(job.has, journal.record(source).rows)),
+                finish=lambda: _finish(run, job, earlier, decisions),
+                batch_size=batch_size,
+                overwrite=overwrite,
+                details=str(folder / TABLE),
+            )
+            count = run()
+            Sheet(folder / PAIRS).clear()
+    finally:
+        remove_empty(made)
+    _tell(decisions, loaded)
     if count["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _tell(decisions: Counter[str], recipe: "Recipe") -> None:
+    """Say what became of the faces, and of what a person did not want."""
+    if not decisions:
+        return
+    say(told(decisions))
+    if failed := decisions[GAVE_NOTHING]:
+        say(
+            f"warning: the normalizer gave nothing for {failed} of {decisions.total()} faces, and their aligned views stand in; "
+            "--overwrite asks again for those that failed for now"
+        )
+    if decisions[NOT_TURNED] == decisions.total():
+        gates = recipe.normalization
+        also = "" if gates.above_pitch is None else f", normalizer.above_pitch is {gates.above_pitch:g}"
+        say(
+            f"warning: no face was turned: none is beyond the gate; normalizer.above_yaw is {gates.above_yaw:g} degrees{also} "
+            "(--set normalizer.above_yaw=0 turns every face whose pose is known)"
+        )
+    elif not decisions[TURNED] and not failed:
+        say(
+            "warning: no face was turned: all that were tried were rejected; --sheet shows what the normalizer returned"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,29 +156,35 @@ class _Job:
     folder: Path
     stems: dict[str, str]
     batch_size: int
+    sheet: Sheet | None
 
     @classmethod
-    def build(cls, recipe: "Recipe", device: str, folder: Path, sources: list[str], batch_size: int) -> "_Job":
+    def build(
+        cls, recipe: "Recipe", device: str, folder: Path, sources: list[str], batch_size: int, with_sheet: bool
+    ) -> "_Job":
         """Build detector, pose estimator, normalizer and what judges it."""
         import torch
 
         from ferkit.cache import Cache
         from ferkit.interfaces import Context
+        from ferkit.missing_weights import require_weights
         from ferkit.pipelines import find_device
         from ferkit.preparation import Preparation, prepared_parts, view_digest
         from ferkit.provenance import provenance
         from ferkit.weights import WeightsStore
 
         weights = WeightsStore()
+        require_weights(recipe, weights, prepared_parts(recipe))
         context = Context(find_device(device), torch.float32, recipe.framework.seed, recipe.labels, weights)
         preparation = Preparation(recipe, context, Cache())
         digest = view_digest(recipe, context)
         origin = provenance(recipe, weights, context.device, prepared_parts(recipe))
         stems = distinct({source: plain_stem(source) for source in sources})
-        return cls(recipe, preparation, origin, digest, folder, stems, batch_size)
+        sheet = Sheet(folder / PAIRS) if with_sheet else None
+        return cls(recipe, preparation, origin, digest, folder, stems, batch_size, sheet)
 
     def run(self, sources: Iterable[str]) -> Iterator[Record]:
-        """One record a source, in order, lazily. Its views are there before the record is."""
+        """One record a source, in order, lazily. Its views, and pairs for the sheet, are there before the record is."""
         from ferkit.normalizing import normalize
 
         stream = partial(normalize, self.recipe, self.preparation, batch_size=self.batch_size)
@@ -156,8 +199,15 @@ class _Job:
         for face in result.faces:
             name = f"{VIEWS}/{self.stems[source]}-{face.face}.png"
             _write_view(self.folder / name, face.view)
-            rows.append(plain(_row(source, face, name)))
+            row = plain(_row(source, face, name))
+            if self.sheet:
+                self.sheet.keep(row, face)
+            rows.append(row)
         return Record(source, seen, rows, None if rows else (NO_FACE, "no face was found"))
+
+    def has(self, row: dict[str, Any]) -> bool:
+        """Whether what stands beside a row of the journal is there."""
+        return (self.folder / row["view"]).is_file() and (self.sheet is None or self.sheet.has(row))
 
 
 def _write_view(path: Path, view: "Tensor") -> None:
@@ -190,33 +240,36 @@ def _row(source: str, face: "NormalizedFace", view: str) -> dict[str, Any]:
     return {name: known.get(name) for name in COLUMNS}
 
 
-def _finish(run: LongRun, job: _Job, with_sheet: bool, earlier: set[str]) -> Counter[str]:
-    """Write sheet, counts and provenance and, last, the table; remove the views of a result that this one replaces."""
-    from ferkit.cli.sheet import Sheet
+def _finish(run: LongRun, job: _Job, earlier: set[str], decisions: Counter[str]) -> Counter[str]:
+    """Write sheet, counts and provenance and, last, the table; remove the views of a result that this one replaces.
+
+    ``decisions`` are counted, too.
+    """
     from ferkit.preparation import PREPARED
 
-    count, decisions = Counter[str](), Counter[str]()
-    shown = Sheet(job.folder, job.recipe.framework.align)
+    count, chosen = Counter[str](), Chosen()
     for record in run.records():
         tally(count, record)
         decisions.update(row["decision"] for row in record.rows)
         for row in record.rows:
-            shown.add(row)
+            chosen.add(row)
             earlier.discard(row["view"])
-    if with_sheet:
-        shown.save(job.folder / SHEET)
+    if job.sheet:
+        job.sheet.save(job.folder / SHEET, chosen.rows)
     else:
         (job.folder / SHEET).unlink(missing_ok=True)  # it would show another result
     resolved = {key: value for key, value in job.recipe.resolved().items() if key in (*PREPARED, "align", "seed")}
-    meta = {"counts": count, "decisions": decisions, "recipe": resolved, "provenance": job.provenance}
+    origin = {**job.provenance, "normalizer_version": job.preparation.normalizer_version}
+    meta = {"counts": count, "decisions": decisions, "recipe": resolved, "provenance": origin}
     with replacing(job.folder / META) as path:
         path.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     with replacing(run.out) as path, path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for record in run.records():
             for row in record.rows or [_without_face(record)]:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    for name in earlier:
-        (job.folder / name).unlink(missing_ok=True)
+    killed = (job.folder / VIEWS).glob(".*.????????.tmp")  # the journal is locked: nobody else writes there
+    for path in (*(job.folder / name for name in earlier), *killed):
+        path.unlink(missing_ok=True)
     return count
 
 

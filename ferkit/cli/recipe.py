@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ferkit.cli.common import Overrides, RecipeName, load, print_table, registry
+from ferkit.cli.common import Overrides, RecipeName, load, print_table, registry, size
 from ferkit.errors import FerkitError
 
 if TYPE_CHECKING:
@@ -41,14 +41,17 @@ def check(
 def _weights(path: str, part: "Part") -> tuple[str, str]:
     """Licence and state of the weights of the component at ``path``."""
     from ferkit.components import weight_fields
-    from ferkit.weights import WeightsStore
+    from ferkit.weights import WeightsStore, stored_bytes
 
     component = part.registered.component
     if not part.weights:
         unset = [f"{path}.{field}" for field in weight_fields(type(part.config))]
         return component.weights_licence or "-", f"not set: {', '.join(unset)}" if unset else "-"
-    missing = [reference for reference in part.weights if WeightsStore().locate(reference) is None]
-    state = f"{len(missing)} of {len(part.weights)} missing" if missing else "present"
+    places = {reference: WeightsStore().locate(reference) for reference in part.weights}
+    missing = [reference for reference, place in places.items() if place is None]
+    state = f"{len(missing)} of {len(places)} missing" if missing else "present"
+    if here := [place for place in places.values() if place]:
+        state += f", {size(sum(map(stored_bytes, here)))}{' here' if missing else ''}"
     if any(reference.scheme in ("hf", "https") for reference in missing):
         state += ": ferkit weights fetch"
     return component.weights_licence or "not stated", state

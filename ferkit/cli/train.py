@@ -24,6 +24,7 @@ def train(
     """Train a recipe on a data set. After Ctrl-C the same command goes on where it stopped."""
     from accelerate import PartialState
 
+    from ferkit.decisions import told
     from ferkit.runs import METRICS
     from ferkit.training.checkpoint import NAME
     from ferkit.training.train import train as run
@@ -50,7 +51,9 @@ def train(
     if finished:
         say(f"{out}: already finished, nothing done")
         return
-    for side in metrics["data"].values():
+    for name, side in metrics["data"].items():
+        if "decisions" in side:
+            say(f"{name.replace('_', ' ')} {side['decisions']['n']} faces: {told(side['decisions'])}")
         if unfound := side["missed"] - len(side["unreadable"]):
             named = "them" if len(side["missed_ids"]) == unfound else f"the first {len(side['missed_ids'])}"
             say(

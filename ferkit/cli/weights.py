@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ferkit.cli.common import FAILED, Overrides, RecipeName, load, print_table, say
+from ferkit.cli.common import FAILED, Overrides, RecipeName, load, print_table, say, size
 from ferkit.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -38,17 +38,18 @@ def _files(recipe: str, overrides: list[str] | None) -> list[_File]:
 
 @app.command("list")
 def list_(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """List the weights of a recipe: reference, digest, whether they are here, licence."""
-    from ferkit.weights import WeightsStore
+    """List the weights of a recipe: reference, digest, whether they are here and how large, licence."""
+    from ferkit.weights import WeightsStore, stored_bytes
 
     store = WeightsStore()
     rows = []
     for file in _files(recipe, overrides):
         place = file.text.partition("#sha256=")[0]
-        present = "present" if store.locate(file.reference) else "missing"
-        rows.append((place, file.reference.sha256 or "not pinned", present, file.licence))
+        found = store.locate(file.reference)
+        state = ("present", size(stored_bytes(found))) if found else ("missing", "")
+        rows.append((place, file.reference.sha256 or "not pinned", *state, file.licence))
     if rows:
-        print_table(("weights", "SHA-256", "state", "licence"), rows)
+        print_table(("weights", "SHA-256", "state", "size", "licence"), rows)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torchvision.ops import box_iou
 
 from ferkit.cache import Cache, Entry, digest
 from ferkit.datasets.shards import Shards
+from ferkit.decisions import decision
 from ferkit.errors import FerkitError, ImageError
 from ferkit.images import decode
 from ferkit.interfaces import Context, Sample
@@ -38,6 +39,7 @@ class Prepared:
         samples: The samples.
         faces: One face a sample, with pose; NaN where none was found.
         found: bool ``[N]``: whether the sample's face was found.
+        decisions: What the recipe's normalizer made of each face (:mod:`ferkit.decisions`); None without one or the other.
         errors: Why a picture could not be read, by the sample's id.
         shards: Views of at least these samples.
         keys: Of every :data:`SHARD` samples in ``shards``, the digest of what decides their views.
@@ -47,6 +49,7 @@ class Prepared:
     samples: tuple[Sample, ...]
     faces: Faces
     found: Tensor
+    decisions: tuple[str | None, ...]
     errors: dict[str, str]
     shards: Shards
     keys: tuple[str, ...]
@@ -73,6 +76,7 @@ class Prepared:
             samples=tuple(self.samples[item] for item in index),
             faces=self.faces.select(rows),
             found=self.found[rows],
+            decisions=tuple(self.decisions[item] for item in index),
             places=tuple(self.places[item] for item in index),
         )
 
@@ -106,17 +110,18 @@ def prepare(
     Raises:
         FerkitError: If there is no sample, or a box lies far beyond its picture.
     """
-    pieces, keys, errors = [], [], {}
+    pieces, keys, errors, decisions = [], [], {}, []
     decided = view_digest(recipe, context)
     preparation = functools.cache(lambda: Preparation(recipe, context, cache))
     for start in range(0, len(samples), SHARD):
         chunk = samples[start : start + SHARD]
         key = digest([decided, is_crop, [_fingerprint(sample) for sample in chunk]])
         tensors, metadata = cache.get(
-            ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors")
+            ROOM, key, functools.partial(_shard, chunk, is_crop, preparation), (*COLUMNS, "errors", "decisions")
         )
         pieces.append(tensors)
         keys.append(key)
+        decisions += json.loads(metadata["decisions"])
         errors.update({chunk[int(index)].id: text for index, text in json.loads(metadata["errors"]).items()})
         advance(len(chunk))
     if not pieces:
@@ -131,7 +136,8 @@ def prepare(
         pose_score=column("pose_score"),
         is_crop=torch.full((len(samples),), is_crop),
     )
-    return Prepared(tuple(samples), faces, column("count") > 0, errors, shards, tuple(keys), tuple(range(len(samples))))
+    found, places = column("count") > 0, tuple(range(len(samples)))
+    return Prepared(tuple(samples), faces, found, tuple(decisions), errors, shards, tuple(keys), places)
 
 
 def _fingerprint(sample: Sample) -> list[object]:
@@ -150,6 +156,7 @@ def _fingerprint(sample: Sample) -> list[object]:
 def _shard(samples: Sequence[Sample], is_crop: bool, preparation: Callable[[], Preparation]) -> Entry:
     """Tensors and metadata of some samples' views."""
     errors: dict[int, str] = {}
+    decisions: list[str | None] = [None] * len(samples)
     columns: dict[str, list[Tensor]] = {}
     for start in range(0, len(samples), BATCH):
         readable: list[tuple[int, Tensor]] = []
@@ -160,10 +167,13 @@ def _shard(samples: Sequence[Sample], is_crop: bool, preparation: Callable[[], P
             except ImageError as error:
                 errors[index] = str(error)
         with torch.no_grad():
-            for name, values in _rows(samples, readable, span, is_crop, preparation()):
-                columns.setdefault(name, []).append(values)
+            rows, made = _rows(samples, readable, span, is_crop, preparation())
+        for name, values in rows.items():
+            columns.setdefault(name, []).append(values)
+        for place, text in made.items():
+            decisions[span.start + place] = text
     tensors = {name: torch.cat(values) for name, values in columns.items()}
-    return tensors, {"errors": json.dumps(errors)}
+    return tensors, {"errors": json.dumps(errors), "decisions": json.dumps(decisions)}
 
 
 def _rows(
@@ -172,8 +182,8 @@ def _rows(
     span: range,
     is_crop: bool,
     preparation: Preparation,
-) -> Iterator[tuple[str, Tensor]]:
-    """Columns of one batch: a row a sample of ``span``, and a row a view."""
+) -> tuple[dict[str, Tensor], dict[int, str]]:
+    """Columns of one batch, a row a sample of ``span`` and a row a view; and by row what the normalizer made of its face."""
     given = tuple(annotated(samples[index], image, is_crop) for index, image in readable)
     batch = ImageBatch(
         tuple(image for _, image in readable), tuple(samples[index].source for index, _ in readable), given
@@ -188,7 +198,7 @@ def _rows(
         boxes = [(place, samples[index].box) for place, (index, _) in enumerate(readable)]
         detected = preparation.faces(batch)
         faces = detected.select(torch.tensor([face for face in matched(detected, boxes) if face is not None]).long())
-    views, _ = preparation.views(batch, faces)
+    views, flags = preparation.views(batch, faces)
     place = torch.tensor([readable[int(image)][0] - span.start for image in faces.image_index], dtype=torch.int64)
 
     def scattered(values: Tensor) -> Tensor:
@@ -196,14 +206,17 @@ def _rows(
         out[place] = values
         return out
 
-    yield "boxes", scattered(faces.boxes)
-    yield "scores", scattered(faces.scores)
-    yield "pose", scattered(faces.pose)
-    yield "pose_score", scattered(faces.pose_score)
-    yield "count", torch.bincount(place[views.face_index], minlength=len(span))
-    yield "pixels", views.pixels.mul(255).round().to(torch.uint8)
-    yield "view", torch.tensor([NAMES.index(name) for name in views.view], dtype=torch.uint8)
-    yield "failed", views.failed
+    columns = {
+        "boxes": scattered(faces.boxes),
+        "scores": scattered(faces.scores),
+        "pose": scattered(faces.pose),
+        "pose_score": scattered(faces.pose_score),
+        "count": torch.bincount(place[views.face_index], minlength=len(span)),
+        "pixels": views.pixels.mul(255).round().to(torch.uint8),
+        "view": torch.tensor([NAMES.index(name) for name in views.view], dtype=torch.uint8),
+        "failed": views.failed,
+    }
+    return columns, dict(zip(place.tolist(), map(decision, flags), strict=True)) if preparation.turns else {}
 
 
 def annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:

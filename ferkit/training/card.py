@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ferkit.decisions import told
 from ferkit.recipe import Recipe
 
 
@@ -46,7 +47,7 @@ What was learnt here carries no licence of its own yet: that of the data ({sourc
 
 Split: `{recipe.selection.split}`; held out: `{recipe.selection.validation}` (a share is of the subjects or groups, seed
 {recipe.framework.seed}).
-{_seen(recipe)}
+{_turned(data)}{_seen(recipe)}
 ## Result on the held-out samples
 
 Epoch {metrics["epoch"]} of {metrics["epochs"]}{chosen}. n = {found["n"]}; {found["missed"]} of them without a face found
@@ -57,6 +58,19 @@ accuracy {found["accuracy"]:.1%}, UAR {found["uar"]:.1%}, macro-F1 {found["macro
 | label | n | recall |
 |---|---|---|
 {recalls}
+"""
+
+
+def _turned(data: Mapping[str, Any]) -> str:
+    """What the normalizer made of the faces, where there is one."""
+    if "decisions" not in data["learnt_from"]:
+        return ""
+    learnt, held = (data[side].get("decisions", {"n": 0}) for side in ("learnt_from", "judged_by"))
+    return f"""
+What the normalizer made of the faces; where it failed or was rejected, the aligned view stands in:
+
+* learnt from (n = {learnt["n"]}): {told(learnt)}
+* held out (n = {held["n"]}): {told(held)}
 """
 
 

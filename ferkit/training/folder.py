@@ -15,6 +15,7 @@ from ferkit.recipe import Recipe
 from ferkit.runs import METRICS
 from ferkit.training import checkpoint
 from ferkit.weights import sha256
+from ferkit.writers import make_folder, remove_empty
 
 if sys.platform != "win32":
     import fcntl
@@ -63,7 +64,7 @@ class RunFolder:
 
     def __init__(self, path: Path, key: str, overwrite: bool, sources: Iterable[Path]) -> None:
         self.path, self.overwrite = path, overwrite
-        self._lock = _locked(path)
+        self._made, self._lock = _locked(path)
         try:
             if not (path / HISTORY).exists() and any(item.name != LOCK for item in path.iterdir()):
                 raise FerkitError(f"{path} is a folder with other things in it: name another --out")
@@ -96,9 +97,10 @@ class RunFolder:
             raise FerkitError(f"{error.filename} can't be replaced ({error.strerror}): name another --out") from error
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock; where nothing was begun, nothing stays."""
         (self.path / LOCK).unlink(missing_ok=True)
         os.close(self._lock)
+        remove_empty(self._made)
 
     def _own(self) -> Iterator[Path]:
         """The files of a run, but its history: that tells what folder this is, if this process is killed now."""
@@ -115,21 +117,17 @@ class RunFolder:
             raise FerkitError(f"--overwrite would remove {lost[0]}, which this run is made from: name another --out")
 
 
-def _locked(folder: Path) -> int:
-    """The folder's lock, open; the system releases it when the process ends in whatever way."""
+def _locked(folder: Path) -> tuple[list[Path], int]:
+    """The folders that were made, and the lock, open; the system releases it when the process ends in whatever way."""
     try:
         if folder.is_symlink() and not folder.exists():
             raise FerkitError(f"{folder} is a link to nothing: name a folder for the run in --out")
-        if folder.exists() and not folder.is_dir():
-            raise FerkitError(f"{folder} is a file: name a folder for the run in --out")
-        folder.mkdir(parents=True, exist_ok=True)
+        made = make_folder(folder, "--out")
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise FerkitError(
-            f"{folder} can't be made or written to ({error.strerror}): name another folder in --out"
-        ) from error
+        raise FerkitError(f"--out {folder}: it can't be written to ({error.strerror}): name another folder") from error
     if sys.platform == "win32":  # no flock: two trainings in one folder are the user's to avoid
-        return lock
+        return made, lock
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = os.path.samestat(os.fstat(lock), (folder / LOCK).stat())  # not one that was released just now
@@ -138,7 +136,7 @@ def _locked(folder: Path) -> int:
     if not ours:
         os.close(lock)
         raise FerkitError(f"another process trains in {folder}: wait for it, or name another --out")
-    return lock
+    return made, lock
 
 
 def _finished(folder: Path, key: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ferkit.cache import Cache
 from ferkit.datasets.prepared import Prepared, prepare
 from ferkit.datasets.split import hold_out, units_of
 from ferkit.datasets.targets import Targets, class_targets, require_dropped
+from ferkit.decisions import counted
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context, Dataset, Sample
 from ferkit.recipe import Recipe
@@ -51,7 +52,8 @@ class Gathered:
         return [[sample.id for sample in self.prepared.samples], self.prepared.keys, self.shares.tolist()]
 
     def summary(self) -> dict[str, Any]:
-        """Plain data for the run's record."""
+        """Plain data for the run's record; with a normalizer also what it made of the faces that were found."""
+        made = [decision for decision in self.prepared.decisions if decision]
         return {
             "samples": sum(self.counts.values()),
             "missed": int(self.missed.sum()),
@@ -60,6 +62,7 @@ class Gathered:
             "by_label": self.counts,
             "absent_labels": [label for label, n in self.counts.items() if n == 0],
             "shared": self.shared,
+            **({"decisions": counted(made)} if made else {}),
         }
 
 

@@ -26,6 +26,7 @@ from ferkit.cache import Cache, digest
 from ferkit.datasets.naming import Data, recipe_with_data
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context
+from ferkit.missing_weights import require_weights
 from ferkit.pipelines import Pipeline, pipeline
 from ferkit.provenance import provenance
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
@@ -118,6 +119,7 @@ def _trained(
     teacher: Pipeline | None,
     registry: Registry | None,
 ) -> dict[str, Any]:
+    require_weights(recipe, weights, option="`ferkit train --download`, in Python download=True")
     seed, cache = recipe.framework.seed, Cache()
     context = Context(accelerator.device, torch.float32, seed, recipe.labels, weights, training=True)
     torch.manual_seed(seed)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ferkit.cache import Cache
 
@@ -17,7 +19,8 @@ def cache():
     found = Cache()
     for index in range(2):
         found.save("views", f"{index:064x}", {"x": torch.arange(3)}, {})
-        found.save_picture("turned", f"{index:064x}", torch.zeros(3, 8, 8, dtype=torch.uint8) if index else None, {})
+        picture = torch.arange(192, dtype=torch.uint8).reshape(3, 8, 8)
+        found.save_picture("turned", f"{index:064x}", picture if index else None, {"seconds": 0.5})
     (found.folder / "notes.txt").write_text("mine")
     (found.folder / "turned" / "00" / "notes.png").write_text("mine")
     return found
@@ -83,6 +86,31 @@ def test_verify_removes_what_is_damaged(cli, cache, suffix):
     assert "damaged, removed: " in cli("cache", "verify", code=1).stderr
     assert not path.exists()
     assert json.loads(cli("cache", "verify", "--json").stdout)["entries"] == 3
+
+
+def test_verify_finds_a_picture_whose_pixels_changed(cli, cache):
+    path = next(cache.folder.rglob("0*.png"))
+    with Image.open(path) as kept:
+        note = PngInfo()
+        note.add_itxt("ferkit", kept.info["ferkit"])
+        changed = kept.copy()
+    changed.putpixel(
+        (0, 0), (1, 2, 3)
+    )  # a sound PNG of other pixels: what a reader that skips checksums makes of damage
+    changed.save(path, pnginfo=note)
+    assert cache.load_picture("turned", path.stem) is None
+    changed.save(path, pnginfo=note)
+    assert "damaged, removed: " in cli("cache", "verify", code=1).stderr
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"seconds": 1.0}', '{"seconds": 1.0, "crc32": 1}'])
+def test_verify_finds_a_note_of_somebody_else(cli, cache, text):
+    path = next(cache.folder.rglob("0*.json"))
+    path.write_text(text)
+    assert cache.load_picture("turned", path.stem) is None
+    path.write_text(text)
+    assert "damaged, removed: " in cli("cache", "verify", code=1).stderr
 
 
 def test_verify_sweeps_what_killed_processes_left(cli, cache):

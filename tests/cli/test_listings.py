@@ -13,6 +13,7 @@ import yaml
 
 import ferkit
 from ferkit import Weights
+from ferkit.cli.common import size
 from ferkit.components import Config
 from ferkit.registry import PluginFailure
 
@@ -91,6 +92,7 @@ def test_plugins_lists_components_recipes_and_failures(cli, registry, tmp_path):
 
 
 def test_check_prints_licences_and_whether_weights_are_present(cli, weighted, write_recipe, head):
+    path, _ = head
     recipe = write_recipe(
         encoders={"w": {"use": "weighted", "weights": "head.safetensors"}},
         head={"use": "linear", "weights": "gone.safetensors"},
@@ -98,7 +100,13 @@ def test_check_prints_licences_and_whether_weights_are_present(cli, weighted, wr
     rows = {row[0]: row[1:] for row in table(cli("recipe", "check", recipe).stdout)}
     assert rows == {
         "detector": ["ferkit:whole-image", "0.1.0", "Apache-2.0", "-", "-"],
-        "encoders.w": ["ferkit-weighted:weighted", "2.0", "MIT", "CC-BY-NC-4.0", "present"],
+        "encoders.w": [
+            "ferkit-weighted:weighted",
+            "2.0",
+            "MIT",
+            "CC-BY-NC-4.0",
+            f"present, {size(path.stat().st_size)}",
+        ],
         "head": ["ferkit:linear", "0.1.0", "Apache-2.0", "not stated", "1 of 1 missing"],
     }
 
@@ -152,7 +160,9 @@ def test_weights_list_path_and_verify(cli, weighted, write_recipe, head):
     recipe = write_recipe(
         encoders={"w": {"use": "weighted", "weights": f"head.safetensors#sha256={digest}"}}, head={"use": "linear"}
     )
-    assert table(cli("weights", "list", recipe).stdout) == [[str(path), digest, "present", "CC-BY-NC-4.0"]]
+    assert table(cli("weights", "list", recipe).stdout) == [
+        [str(path), digest, "present", size(path.stat().st_size), "CC-BY-NC-4.0"]
+    ]
     assert table(cli("weights", "verify", recipe).stdout) == [[str(path), "ok"]]
     assert cli("weights", "path", recipe).stdout == f"{path}\n"
     assert cli("weights", "fetch", recipe).stdout == f"{path}\n"

@@ -214,7 +214,7 @@ def test_overrides_are_yaml(cli, write_recipe, photos, tmp_path):
         (["photos", "--annotate", "photos"], "--annotate photos: pictures are read from there"),
         (["photos", "--annotate", "photos/copies"], "--annotate photos/copies: pictures are read from there"),
         (["photos/b.png", "--annotate", "photos"], "--annotate photos: pictures are read from there"),
-        (["photos", "--annotate", "taken.csv"], "--annotate taken.csv: the folder can't be made (File exists)"),
+        (["photos", "--annotate", "taken.csv"], "--annotate taken.csv: taken.csv is a file: name another folder"),
     ],
 )
 def test_usage_errors(cli, write_recipe, photos, tmp_path, arguments, message):

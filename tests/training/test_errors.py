@@ -326,7 +326,7 @@ def test_a_folder_with_other_things(recipe, train, tmp_path):
 
 def test_a_file_in_place_of_the_folder(recipe, train, tmp_path):
     (tmp_path / "run").write_text("precious")
-    refused(train, recipe(), "run is a file: name a folder")
+    refused(train, recipe(), "run is a file: name another folder")
 
 
 def test_overwrite_begins_anew(recipe, train):

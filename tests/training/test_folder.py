@@ -149,10 +149,20 @@ def test_the_command_tells_of_a_finished_run(finished, write_recipe):
 def test_places_that_can_not_be_a_folder(recipe, train, tmp_path):
     (tmp_path / "file").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FerkitError, match=r"file/run can't be made or written to \(Not a directory\): name another"):
+    with pytest.raises(FerkitError, match=r"--out .*file/run: .*file is a file: name another folder"):
         train(recipe(), "file/run")
     with pytest.raises(FerkitError, match="link is a link to nothing: name a folder"):
         train(recipe(), "link")
+
+
+def test_a_training_that_did_not_begin_leaves_nothing(recipe, train, tmp_path):
+    with pytest.raises(FerkitError):
+        train(recipe(data__path=str(tmp_path / "nowhere")), "new/run")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FerkitError):
+        train(recipe(data__path=str(tmp_path / "nowhere")), "there/run")
+    assert (tmp_path / "there").is_dir() and not list((tmp_path / "there").iterdir())
 
 
 def test_a_link_to_a_folder_is_one(recipe, train, tmp_path):

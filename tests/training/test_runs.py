@@ -101,6 +101,23 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
         assert f"| {label} | {row['n']} | {row['recall']:.1%} |" in card
 
 
+def test_a_run_tells_what_the_normalizer_made_of_its_faces(recipe, train, write_recipe):
+    made = recipe(normalizer={"use": "mirror", "no_pose": "turn", "accept": {"max_yaw": 10}}, training={"epochs": 1})
+    made |= {"detector": {"use": "retinaface"}, "data": {**made["data"], "crops": True}}
+    run, metrics = train({**made, "pose": {"use": "landmark-pnp"}})
+    told = metrics["data"]["learnt_from"]["decisions"]
+    assert told["n"] == 48 == sum(n for name, n in told.items() if name != "n")
+    assert told["turned"] > 0 and told["rejected:yaw"] > 0
+    rejected = told["n"] - told["turned"]
+    card = (run / "README.md").read_text()
+    assert f"* learnt from (n = 48): turned {told['turned']}, not turned 0, failed 0, rejected {rejected} (" in card
+    held = metrics["data"]["judged_by"]["decisions"]
+    assert held["n"] == 16 and f"* held out (n = 16): turned {held['turned']}," in card
+    path = write_recipe({**made, "pose": {"use": "landmark-pnp"}})
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(run), "--device", "cpu", "--overwrite"])
+    assert f"learnt from 48 faces: turned {told['turned']}, not turned 0" in done.stderr
+
+
 def test_a_run_is_moved_and_stays_what_it_was(recipe, train, faces, tmp_path):
     run, _ = train(recipe(training={"learn": {"vit": 1}, "epochs": 1}))
     paths = sorted((faces / "validation").rglob("*.png"))
@@ -150,7 +167,7 @@ def test_a_run_is_trained_again(recipe, train, faces, judged):
     paths = sorted((faces / "validation").rglob("*.png"))
     torch.testing.assert_close(probabilities(third, paths), judged[2], atol=PIXELS, rtol=0)
     shutil.move(second, second.parent / "elsewhere")
-    with pytest.raises(WeightsError, match=r"there is no file .*second/encoder-vit\.safetensors"):
+    with pytest.raises(WeightsError, match=r"not on this machine:\n.*second/encoder-vit\.safetensors"):
         ferkit.pipeline(third)
 
 

@@ -244,7 +244,7 @@ def pairs(path):
     return [[pixels[GAP : GAP + SIDE, x : x + SIDE] for x in (start, start + SIDE + BETWEEN)] for start in left]
 
 
-@pytest.mark.parametrize("detector", [{"use": "boxes", "boxes": [[150, 40, 300, 220]]}, {"use": "whole-image"}])
+@pytest.mark.parametrize("detector", [{"use": "boxes", "boxes": [[150, 40, 300, 220]]}, {"use": "everything"}])
 def test_the_sheet_shows_the_aligned_view_itself(cli, write_recipe, photos, tmp_path, detector):
     path = write_recipe(
         detector=detector, pose={"use": "landmark-pnp"}, align={"size": SIDE, "margin": 0.3}, normalizer={"use": "red"}

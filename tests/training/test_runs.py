@@ -102,12 +102,12 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
 
 
 def test_a_run_tells_what_the_normalizer_made_of_its_faces(recipe, train, write_recipe):
-    made = recipe(normalizer={"use": "mirror", "no_pose": "turn", "accept": {"max_yaw": 10}}, training={"epochs": 1})
+    made = recipe(normalizer={"use": "mirror", "above_yaw": 0, "no_pose": "turn", "accept": {"max_yaw": 10}}, training={"epochs": 1})
     made |= {"detector": {"use": "retinaface"}, "data": {**made["data"], "crops": True}}
     run, metrics = train({**made, "pose": {"use": "landmark-pnp"}})
     told = metrics["data"]["learnt_from"]["decisions"]
     assert told["n"] == 48 == sum(n for name, n in told.items() if name != "n")
-    assert told["turned"] > 0 and told["rejected:yaw"] > 0
+    assert told["turned"] > 0 and told["rejected:yaw"] > 0, told
     rejected = told["n"] - told["turned"]
     card = (run / "README.md").read_text()
     assert f"* learnt from (n = 48): turned {told['turned']}, not turned 0, failed 0, rejected {rejected} (" in card

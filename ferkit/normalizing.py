@@ -50,9 +50,7 @@ class NormalizedFace:
     @property
     def decision(self) -> str:
         """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason."""
-        for flag in self.outcome.flags:
-            return flag.removeprefix("edit_")
-        return "turned"
+        return self.outcome.decision
 
     @property
     def flags(self) -> tuple[str, ...]:

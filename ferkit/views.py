@@ -11,7 +11,7 @@ from ferkit.acceptance import REASONS, UNKNOWN, Acceptance, Verdict
 from ferkit.alignment import align_faces
 from ferkit.recipe_model import Align, Normalization
 from ferkit.turning import Turn, Turner
-from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch, Pose
+from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, Frontal, ImageBatch, Pose
 
 FAILED = "edit_failed"
 PROGRESS = (FAILED, *REASONS)
@@ -30,6 +30,7 @@ class Outcome:
         sample: Number of the draw, or None.
         seconds: All draws took, when they were made; None where the face was left alone.
         cached: Whether all draws were made before.
+        frontal: What the normalizer returned, also where it was not accepted.
     """
 
     flags: tuple[str, ...]
@@ -39,6 +40,14 @@ class Outcome:
     sample: int | None = None
     seconds: float | None = None
     cached: bool = False
+    frontal: Frontal | None = None
+
+    @property
+    def decision(self) -> str:
+        """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason."""
+        for flag in self.flags:
+            return flag.removeprefix("edit_")
+        return "turned"
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
         best,
         sum(turn.seconds for turn in turns),
         all(turn.cached for turn in turns),
+        turns[best].frontal,
     )
 
 

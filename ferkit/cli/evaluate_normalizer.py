@@ -40,7 +40,7 @@ def evaluate_normalizer(
         bool, typer.Option("--overwrite", help="Replace a report, or a journal, of something else.")
     ] = False,
 ) -> None:
-    """Judge a normalizer by itself: does it turn faces, does it keep expression and person, where does it fail, how long it takes.
+    """Judge a normalizer by itself: does it turn faces, keep expression and person, where does it fail, how long it takes.
 
     DIR/report.html and report.md are for a person, metrics.json for a program. DIR/edits.parquet has one row an annotated face.
 

@@ -72,7 +72,7 @@ def expression_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     """The cells below :data:`EXPRESSION`, and a cosine an encoder."""
     return [
         [
-            name,
+            f"{name}{' (too small)' if each['judge']['too_small'] else ''}",
             str(each["judge"]["n_scored"]),
             *(percent(each["judge"][side]["accuracy"]) for side in ("a", "b")),
             points(each["judge"]["difference"]["accuracy"], each["judge"]["difference"]["accuracy_interval"]),
@@ -97,9 +97,7 @@ def blocks(evaluation: "NormalizerEvaluation") -> list[Block]:
         Text(_method(metrics)),
         Title("What became of the faces, by |yaw| of the original picture"),
         Table(FATE, fate_rows(metrics)),
-        Text(
-            f"Shares are of the faces asked for; seconds are the median and, in brackets, the 90th percentile. {_cached(metrics)}"
-        ),
+        Text(_shares(metrics)),
         Table(("decision", "n", "of all"), _decisions(metrics)),
         Title("Was it turned?"),
         Text(_estimator(provenance)),
@@ -113,6 +111,10 @@ def blocks(evaluation: "NormalizerEvaluation") -> list[Block]:
         *_frontal(metrics),
         Title("Where it comes from"),
         provenance_table(provenance),
+        Title("Where the pose before and after comes from", 3),
+        provenance_table(provenance["pose"]),
+        Title("Where the judge comes from", 3),
+        provenance_table(provenance["judge"]),
     ]
 
 
@@ -139,8 +141,8 @@ def _estimator(provenance: Mapping[str, Any]) -> str:
     pose = provenance["pose"]
     same = " It is also what the recipe's gates go by: what deceives the one deceives the other."
     return (
-        f"Yaw and pitch before and after are by {pose['estimator'] or 'nothing'}, in faces that the recipe's detector finds anew in "
-        f"what came back.{same if pose['estimator'] == pose['gate'] else ''} unchanged: yaw differs by less than "
+        f"Yaw and pitch before and after are by {pose['estimator'] or 'nothing'}, in faces that the recipe's detector finds "
+        f"anew in what came back.{same if pose['estimator'] == pose['gate'] else ''} unchanged: yaw differs by less than "
         f"{UNCHANGED:g}°. Faces without pose before or after are counted, and in none of the angles."
     )
 
@@ -148,15 +150,17 @@ def _estimator(provenance: Mapping[str, Any]) -> str:
 def _judge(provenance: Mapping[str, Any]) -> str:
     judge = provenance["judge"]
     return (
-        f"The judge is {judge['recipe']} ({', '.join(judge['encoders'])}): shown the aligned face before and what came back after. "
-        "right: agrees with the true label; harm rate: right before, wrong after; drift to neutral: mean of P(neutral) after minus "
-        "before; cosine: mean of that of the pooled features before and after. On faces turned far a judge is itself weak."
+        f"The judge is {judge['recipe']} ({', '.join(judge['encoders'])}): shown the aligned face before, and after it what came "
+        "back. right: agrees with the true label; harm rate: right before, wrong after; drift to neutral: mean of P(neutral) "
+        "after minus before; cosine: mean over faces of that of the pooled features before and after. On faces turned far a "
+        "judge is itself weak."
     )
 
 
-def _cached(metrics: Mapping[str, Any]) -> str:
+def _shares(metrics: Mapping[str, Any]) -> str:
     n = metrics["seconds"]["n_cached"]
-    return f"{n} were made before, and count with what they took then." if n else "None was made before."
+    cached = f"{n} were made before, and count with what they took then" if n else "none was made before"
+    return f"Shares are of the faces asked for; seconds are the median and, in brackets, the 90th percentile: {cached}."
 
 
 def _decisions(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:

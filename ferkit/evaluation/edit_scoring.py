@@ -56,8 +56,7 @@ class Part:
 
     def decided(self, *decisions: str) -> Mask:
         """On which of them one of these was decided; ``rejected`` stands for every reason."""
-        found: Mask = self.rows["decision"].str.partition(":")[0].isin(decisions).to_numpy(dtype=bool)
-        return found
+        return np.array([text.partition(":")[0] in decisions for text in self.rows["decision"]], dtype=bool)
 
     def share(self, true: Mask) -> dict[str, Any]:
         """The share that something is true of."""

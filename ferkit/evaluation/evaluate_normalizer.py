@@ -1,7 +1,7 @@
 """``ferkit.evaluate_normalizer``: a recipe's normalizer judged by itself."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,16 +114,16 @@ def evaluate_normalizer(
         "data": chosen.summary(),
         "pose": {
             "estimator": estimator_of(watching),
-            "options": watching.pose.as_dict() if watching.pose else None,
-            "weights": dict(eyes.weights.used),
             "gate": estimator_of(loaded),
+            "options": watching.pose.as_dict() if watching.pose else None,
+            **_origin(watching, eyes, ("detector", "pose")),
         },
         "judge": {
             "recipe": judging.name,
             "recipe_digest": judging.digest,
             "labels": list(judging.labels),
             "encoders": list(judging.encoders),
-            "weights": dict(mind.weights.used),
+            **_origin(judging, mind, ("encoders", "head")),
         },
     }
     job = Job(examiner, chosen, progress)
@@ -145,6 +145,13 @@ def evaluate_normalizer(
         evaluation.write(folder, overwrite=True)
         journal.finish()
     return evaluation
+
+
+def _origin(recipe: Recipe, context: Context, kinds: Sequence[str]) -> dict[str, Any]:
+    """Versions, licences and weights of some of a recipe's components."""
+    parts = {path: part for path, part in recipe.parts().items() if path.split(".")[0] in kinds}
+    told = provenance(recipe, context.weights, context.device, parts)
+    return {key: told[key] for key in ("distributions", "components", "weights")}
 
 
 def _watching(recipe: Recipe, pose: str | Mapping[str, Any] | None, registry: Registry | None) -> Recipe:

@@ -115,9 +115,13 @@ def _decided(located: Located, outcomes: Sequence[Outcome]) -> Rows:
 
 
 def _edit(sample: Sample, edit: Frontal) -> Sample:
-    """What came back as a sample, whose picture is in :func:`_shown`."""
-    box = None if edit.box is None else (*map(float, edit.box.tolist()),)
-    return Sample(sample.id, sample.id, None, box=box)  # type: ignore[arg-type]
+    """What came back as a sample, whose picture is in :func:`_shown`; a box outside it counts for nothing."""
+    if edit.box is None:
+        return Sample(sample.id, sample.id, None)
+    height, width = edit.image.shape[1:]
+    x0, y0, x1, y1 = edit.box.tolist()
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    return Sample(sample.id, sample.id, None, box=(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None)
 
 
 def _shown(returned: Sequence[tuple[Sample, Frontal]]) -> Pictures:

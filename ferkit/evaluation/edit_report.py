@@ -179,7 +179,7 @@ def _frontal(metrics: Mapping[str, Any]) -> list[Block]:
         [
             f"{name}: {encoder}",
             str(each["n"]),
-            *(_mean(each[when]) for when in ("before", "after")),
+            *(NONE if each[when] is None else f"{each[when]:.3f}" for when in ("before", "after")),
             _mean(each["difference"], "+.3f"),
             _share(each["closer"]),
         ]

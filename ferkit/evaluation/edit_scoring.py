@@ -78,7 +78,8 @@ def score_edits(rows: "DataFrame", labels: Sequence[str], bootstrap: Bootstrap) 
         bootstrap: Gives intervals.
     """
     every = Part(rows, units(rows), labels, bootstrap)
-    returned = every.select(every.decided(TURNED, REJECTED))
+    returned, accepted = (every.select(every.decided(*those)) for those in ((TURNED, REJECTED), (TURNED,)))
+    good = quality(returned)
     return {
         **fate(every),
         "labels": list(labels),
@@ -91,8 +92,8 @@ def score_edits(rows: "DataFrame", labels: Sequence[str], bootstrap: Bootstrap) 
             "units": len(np.unique(every.units)),
         },
         "pose_from": dict(Counter(told or "none" for told in rows["pose_from"])),
-        "returned": quality(returned),
-        "accepted": quality(every.select(every.decided(TURNED))),
+        "returned": good,
+        "accepted": good if len(accepted.rows) == len(returned.rows) else quality(accepted),
         "flips": flips(returned),
         "by_yaw": {name: _both(every.select(there)) for name, there in by_yaw(every.values("yaw")).items()},
     }
@@ -154,13 +155,13 @@ def quality(part: Part) -> dict[str, Any]:
 def _beside_frontal(part: Part, encoder: str) -> dict[str, Any]:
     """How close faces are to their true frontal views before and after, by cosine, where all three were seen."""
     before, after = part.values(f"{encoder}{BEFORE}"), part.values(f"{encoder}{AFTER}")
+    each = {"before": before, "after": after}
     seen = np.isfinite(before) & np.isfinite(after)
     paired = part.select(seen)
     return {
         "n_paired": int(part.rows["frontal"].notna().sum()),
         "n": int(seen.sum()),
-        "before": paired.mean(before[seen]),
-        "after": paired.mean(after[seen]),
+        **{when: float(cosines[seen].mean()) if seen.any() else None for when, cosines in each.items()},
         "difference": paired.mean((after - before)[seen]),
         "closer": paired.share((after > before)[seen]),
     }

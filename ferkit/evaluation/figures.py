@@ -146,11 +146,12 @@ def mean(values: Floats, units: Integers, bootstrap: Bootstrap) -> dict[str, Any
     found = {"n": n, "mean": float(own.mean()) if n else None, "interval": None}
     if n < SMALL or len(sums) < 2:
         return found
-    rng, step = np.random.default_rng(bootstrap.seed), max(CHUNK // len(sums), 1)
+    rng, step, alike = np.random.default_rng(bootstrap.seed), max(CHUNK // len(sums), 1), bool(np.ptp(sizes) == 0)
     drawn = []
     for start in range(0, bootstrap.resamples, step):
-        picks = rng.integers(len(sums), size=(min(step, bootstrap.resamples - start), len(sums)))
-        drawn.append(sums[picks].sum(1) / sizes[picks].sum(1))
+        picks = rng.integers(len(sums), size=(min(step, bootstrap.resamples - start), len(sums)), dtype=np.int32)
+        count = len(sums) * sizes[0] if alike else sizes[picks].sum(1)
+        drawn.append(sums[picks].sum(1) / count)
     return {**found, "interval": percentiles(np.concatenate(drawn), bootstrap.level)}
 
 

@@ -151,20 +151,6 @@ def test_gates_decide_and_what_they_reject_is_measured_all_the_same(examine, tur
     assert found.metrics["by_yaw"]["15-30"]["rejected"]["share"] == 1.0
 
 
-def test_what_was_cached_is_told(examine, turned, installed, monkeypatch, tmp_path):
-    monkeypatch.setenv("FERKIT_CACHE", str(tmp_path))
-    own = {"normalizer": {"use": "resample", "above_yaw": 0, "cache": True}}
-    with pytest.warns(UserWarning, match="told by ferkit:landmark-pnp 0.1.0, by which the recipe also decides"):
-        runs = [ferkit.evaluate_normalizer("default", turned, None, own, registry=installed) for _ in range(2)]
-    assert [run.metrics["seconds"]["n_cached"] for run in runs] == [0, 4]
-    assert "4 were made before" in str(_report(runs[1], tmp_path))
-
-
-def _report(found, folder):
-    found.write(folder / "report", overwrite=True)
-    return (folder / "report" / "report.md").read_text()
-
-
 @pytest.fixture
 def red(registry):
     """Evaluate a fake that turns every face red, on crops of three colours."""
@@ -202,6 +188,15 @@ def test_an_edit_that_makes_every_face_neutral_is_caught(red, colours):
     drift = (rows["neutral_after"] - rows["neutral_before"]).mean()
     assert back["neutral_drift"]["mean"] == pytest.approx(drift) and drift > 0.5
     assert rows.loc[rows["true_label"] != "neutral", "colour_cosine"].max() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:how far faces are turned")
+def test_what_was_made_before_is_told(red, colours, tmp_path):
+    runs = [red(colours, tmp_path / str(n), options={"cache": True}) for n in range(2)]
+    assert [run.metrics["seconds"]["n_cached"] for run in runs] == [0, 11]
+    assert [run.metrics["seconds"]["n"] for run in runs] == [11, 11]
+    assert "none was made before" in (tmp_path / "0" / "report.md").read_text()
+    assert "11 were made before, and count with what they took then" in (tmp_path / "1" / "report.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:how far faces are turned")

@@ -59,7 +59,7 @@ def compare_with_prediction(folder: Path, photos: int, repeats: int) -> None:
     def evaluate() -> None:
         with Journal(folder / "journal.jsonl") as journal:
             journal.begin({}, overwrite=True)
-            Job(Predictor(fer, data.is_crop, 16), data, shows=False).rows(journal)
+            table(Job(Predictor(fer, data.is_crop, 16), data, shows=False).rows(journal), fer.recipe.labels)
             journal.finish()
 
     works = {"prediction": lambda: deque(fer.stream(paths, batch_size=16), maxlen=0), "evaluation": evaluate}

@@ -14,6 +14,8 @@ _HOMES = {
     "train": "ferkit.training.train",
     "evaluate": "ferkit.evaluation.evaluate",
     "Evaluation": "ferkit.evaluation.evaluation",
+    "evaluate_normalizer": "ferkit.evaluation.evaluate_normalizer",
+    "NormalizerEvaluation": "ferkit.evaluation.normalizer_evaluation",
     "compare": "ferkit.evaluation.compare",
     "Comparison": "ferkit.evaluation.comparison",
     "Recipe": "ferkit.recipe",
@@ -95,7 +97,9 @@ if TYPE_CHECKING:
     from ferkit.evaluation.compare import compare as compare
     from ferkit.evaluation.comparison import Comparison as Comparison
     from ferkit.evaluation.evaluate import evaluate as evaluate
+    from ferkit.evaluation.evaluate_normalizer import evaluate_normalizer as evaluate_normalizer
     from ferkit.evaluation.evaluation import Evaluation as Evaluation
+    from ferkit.evaluation.normalizer_evaluation import NormalizerEvaluation as NormalizerEvaluation
     from ferkit.hookspecs import hookimpl as hookimpl
     from ferkit.interfaces import (
         Context as Context,

@@ -106,13 +106,3 @@ def align_faces(images: tuple[Tensor, ...], faces: Faces, align: Align) -> Tenso
         for index, square in zip(faces.image_index.tolist(), squares.unbind(), strict=True)
     ]
     return torch.stack(views) if views else torch.zeros(0, 3, align.size, align.size)
-
-
-def within(image: Tensor, size: int) -> Tensor:
-    """A picture, uint8 ``[3, h, w]``, reduced so that no side is longer than ``size`` pixels; on the CPU."""
-    scale = size / max(image.shape[1:])
-    if scale >= 1:
-        return image.cpu()
-    height, width = (max(round(side * scale), 1) for side in image.shape[1:])
-    small = F.interpolate(image[None].float(), size=(height, width), mode="bilinear", antialias=True)
-    return small[0].round().clamp(0, 255).to(torch.uint8).cpu()

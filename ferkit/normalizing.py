@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ferkit.decisions import counted, decision, told
+from ferkit.decisions import counted, told
 from ferkit.errors import FerkitError
 from ferkit.inputs import Color, Input, readable, streamed
 from ferkit.preparation import Preparation
@@ -55,7 +55,7 @@ class NormalizedFace:
     @property
     def decision(self) -> str:
         """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason."""
-        return decision(self.outcome.flags)
+        return self.outcome.decision
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ferkit.acceptance import REASONS, UNKNOWN, Acceptance, Verdict
-from ferkit.alignment import align_faces, within
+from ferkit.alignment import align_faces
+from ferkit.decisions import decision
 from ferkit.recipe_model import Align, Normalization
 from ferkit.turning import Turn, Turner
-from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, ImageBatch, Pose
+from ferkit.types import ALIGNED, FRONTAL, Faces, FaceViews, Frontal, ImageBatch, Pose
 
 FAILED = "edit_failed"
 PROGRESS = (FAILED, *REASONS)
@@ -30,7 +31,7 @@ class Outcome:
         sample: Number of the draw, or None.
         seconds: All draws took, when they were made; None where the face was left alone.
         cached: Whether all draws were made before.
-        refused: What the normalizer returned, where that was rejected: uint8 ``[3, h, w]``, no side longer than ``align.size``.
+        frontal: What the normalizer returned, also where it was not accepted.
     """
 
     flags: tuple[str, ...]
@@ -40,7 +41,12 @@ class Outcome:
     sample: int | None = None
     seconds: float | None = None
     cached: bool = False
-    refused: Tensor | None = None
+    frontal: Frontal | None = None
+
+    @property
+    def decision(self) -> str:
+        """``turned``, ``not_turned``, ``failed`` or ``rejected:…`` with the reason."""
+        return decision(self.flags)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class ViewBuilder:
         verdicts = [
             [next(judged) if turn.frontal is not None else Verdict(FAILED) for turn in turns] for turns in group
         ]
-        return [_best(turns, own, self.align.size) for turns, own in zip(group, verdicts, strict=True)]
+        return [_best(turns, own) for turns, own in zip(group, verdicts, strict=True)]
 
     def _assemble(self, aligned: Tensor, outcomes: Sequence[Outcome]) -> FaceViews:
         pixels, owner, names, failed = [], [], [], []
@@ -112,7 +118,7 @@ class ViewBuilder:
         )
 
 
-def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict], size: int) -> Outcome:
+def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict]) -> Outcome:
     """Of the accepted draws the one with the least |yaw| left, or else the highest score; of others, who came furthest."""
 
     def rank(sample: int) -> tuple[float, ...]:
@@ -123,7 +129,7 @@ def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict], size: int) -> Outc
         return (0, isnan(yaw), 0.0 if isnan(yaw) else yaw, -frontal.score)
 
     best = min(range(len(turns)), key=rank)
-    verdict, frontal = verdicts[best], turns[best].frontal
+    verdict = verdicts[best]
     return Outcome(
         (verdict.flag,) if verdict.flag else (),
         verdict.view,
@@ -132,7 +138,7 @@ def _best(turns: Sequence[Turn], verdicts: Sequence[Verdict], size: int) -> Outc
         best,
         sum(turn.seconds for turn in turns),
         all(turn.cached for turn in turns),
-        within(frontal.image, size) if frontal and verdict.flag else None,
+        turns[best].frontal,
     )
 
 

@@ -19,6 +19,7 @@ from ferkit import testing
 from ferkit.cli import app
 from ferkit.cli.normalize import COLUMNS as NORMALIZED
 from ferkit.errors import ImageError
+from ferkit.evaluation.edits import edit_columns
 from ferkit.evaluation.rows import ADDED as EVALUATED
 from ferkit.recipe import load_recipe
 from ferkit.recipe_model import Accept, Align, Framework, Judge, Normalization, Prompts, Selection
@@ -246,7 +247,7 @@ def test_the_page_of_recipes_shows_every_key():
 
 def test_every_flag_column_and_kind_of_error_is_explained():
     flags = REFERENCE["flags-and-columns"]
-    for name in (*FLAGS, *columns(["neutral"]), *NORMALIZED, *EVALUATED):
+    for name in (*FLAGS, *columns(["neutral"]), *NORMALIZED, *EVALUATED, *edit_columns(["NAME"])):
         assert f"`{name}`" in flags, f"docs/reference/flags-and-columns.md says nothing of {name}"
     kinds = re.search(r"One of ``([a-z_, ]+)``", ImageError.__doc__)[1].split(", ")
     names = [name for name in ferkit.__all__ if name.endswith("Error")]

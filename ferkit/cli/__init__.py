@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 import ferkit
-from ferkit.cli import cache, compare, data, evaluate, normalize, plugins, predict, recipe, train, weights
+from ferkit.cli import (
+    cache,
+    compare,
+    data,
+    evaluate,
+    evaluate_normalizer,
+    normalize,
+    plugins,
+    predict,
+    recipe,
+    train,
+    weights,
+)
 from ferkit.cli.common import Commands
 
 app = typer.Typer(
@@ -40,6 +52,7 @@ app.command("predict")(predict.predict)
 app.command("normalize")(normalize.normalize)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate-normalizer")(evaluate_normalizer.evaluate_normalizer)
 app.command("compare")(compare.compare)
 app.command("plugins")(plugins.plugins)
 app.add_typer(data.app, name="data")

@@ -101,9 +101,9 @@ def _after(face: "NormalizedFace") -> "Image.Image":
 
     if face.decision == FAILED:
         return Image.new("RGB", (SIDE, SIDE), BLANK)
-    if face.outcome.refused is None:
+    if face.outcome.frontal is None or face.outcome.view is not None:
         return _square(face.view.mul(255).round().byte())
-    shown = _square(face.outcome.refused)
+    shown = _square(face.outcome.frontal.image.cpu())
     ImageDraw.Draw(shown).rectangle((0, 0, SIDE - 1, SIDE - 1), outline=RED, width=FRAME)
     return shown
 

@@ -15,7 +15,8 @@ from ferkit.images import MAX_PIXELS, shown
 from ferkit.interfaces import Context, Sample
 
 BOX = ("x0", "y0", "x1", "y1")
-COLUMNS = ("image", "label", *BOX, "subject", "group", "split", "caption", "id")
+POSE = ("yaw", "pitch", "roll")
+COLUMNS = ("image", "label", *BOX, *POSE, "subject", "group", "split", "caption", "id")
 VOTES = "votes:"
 NAN = ("nan", "NaN")  # what pandas and JSON have for a missing value; Nan is a name
 Box = tuple[float, float, float, float]
@@ -107,6 +108,7 @@ class Manifest:
             label=label,
             votes=votes,
             box=box,
+            pose=_pose(row, where),
             caption=_known(row, "caption") or None,
             subject=_known(row, "subject") or None,
             group=_known(row, "group") or (sample_id(name) if box else None),
@@ -170,6 +172,17 @@ def _box(row: dict[str, str], where: str) -> Box | None:
             "width and height?"
         )
     return x0, y0, x1, y1
+
+
+def _pose(row: dict[str, str], where: str) -> tuple[float, float, float] | None:
+    yaw, pitch, roll = (_number(_known(row, name) or "0", f"{where}: {name}") for name in POSE)
+    known = [bool(_known(row, name)) for name in POSE]
+    if not any(known):
+        return None
+    if max(map(abs, (yaw, pitch, roll))) > 180:
+        raise FerkitError(f"{where} has the pose {yaw:g} {pitch:g} {roll:g}, beyond 180: write degrees")
+    yaw, pitch, roll = (angle if there else math.nan for angle, there in zip((yaw, pitch, roll), known, strict=True))
+    return yaw, pitch, roll
 
 
 def _number(text: str, where: str) -> float:

@@ -1,19 +1,15 @@
 """What a comparison found: pairs and figures, written to a folder."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferkit.errors import FerkitError
 from ferkit.evaluation.contrast import contrast
-from ferkit.evaluation.evaluation import PAGE, REPORT
 from ferkit.evaluation.pairing import paired
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import drawn_by
-from ferkit.text import shown
 from ferkit.writers import replacing
 
 if TYPE_CHECKING:
@@ -67,26 +63,14 @@ class Comparison:
         Raises:
             FerkitError: If there is a comparison, and ``overwrite`` is false.
         """
-        from ferkit.evaluation.document import to_html, to_markdown
+        from ferkit.evaluation.document import prepare_folder, write_report
         from ferkit.evaluation.report_of_comparison import blocks
         from ferkit.evaluation.sheet import draw_sheet
 
         folder = Path(folder)
-        if (folder / COMPARISON).exists() and not overwrite:
-            raise FerkitError(
-                f"{shown(folder)} holds a comparison: add --overwrite (overwrite=True), or choose another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        prepare_folder(folder, COMPARISON, overwrite)
         notes = [note for name in SHEETS if (note := draw_sheet(self.pairs, name.removesuffix(".jpg"), folder / name))]
-        content = blocks(self, notes)
         with replacing(folder / PAIRS) as temporary:
             self.pairs.to_parquet(temporary, index=False)
-        texts = {
-            PAGE: to_html(content),
-            REPORT: to_markdown(content),
-            COMPARISON: json.dumps(self.metrics, indent=1, allow_nan=False) + "\n",
-        }
-        for name, text in texts.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_report(folder, blocks(self, notes), COMPARISON, self.metrics)
         return notes

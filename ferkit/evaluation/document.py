@@ -1,8 +1,17 @@
 """A report's content, once, written as Markdown and as one HTML page that loads nothing."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from typing import Any
+
+from ferkit.errors import FerkitError
+from ferkit.text import shown
+from ferkit.writers import replacing
+
+PAGE, REPORT = "report.html", "report.md"
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -92,3 +101,31 @@ def _html(block: Block) -> str:
             return f"<table><thead><tr>{top}</tr></thead>\n<tbody>\n{lines}\n</tbody></table>"
         case Figure(svg):
             return f"<figure>{svg}</figure>"
+
+
+def prepare_folder(folder: Path, last: str, overwrite: bool) -> None:
+    """Make the folder of a report.
+
+    Args:
+        folder: Where it is to be.
+        last: The file that is written last.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        FerkitError: If there is one, and ``overwrite`` is false.
+    """
+    if (folder / last).exists() and not overwrite:
+        raise FerkitError(f"{shown(folder)} holds a report: add --overwrite (overwrite=True), or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_report(folder: Path, blocks: Sequence[Block], name: str, metrics: Mapping[str, Any]) -> None:
+    """Write ``report.html``, ``report.md`` and, as ``name``, the metrics; each whole or not at all."""
+    texts = {
+        PAGE: to_html(blocks),
+        REPORT: to_markdown(blocks),
+        name: json.dumps(metrics, indent=1, allow_nan=False) + "\n",
+    }
+    for file, text in texts.items():
+        with replacing(folder / file) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ferkit.datasets.naming import Data, recipe_with_data
-from ferkit.errors import FerkitError
-from ferkit.evaluation.collecting import Job
+from ferkit.evaluation.collecting import Job, finished
 from ferkit.evaluation.data import judged, warn_of_learnt
 from ferkit.evaluation.evaluation import Evaluation
 from ferkit.evaluation.pose import estimator_of
 from ferkit.evaluation.predicting import Predictor
 from ferkit.evaluation.resampling import Bootstrap
-from ferkit.evaluation.rows import PREDICTIONS, read_rows
+from ferkit.evaluation.rows import PREDICTIONS, read_rows, table
 from ferkit.journal import Journal
 from ferkit.pipelines import Pipeline, find_device
 from ferkit.recipe import RecipeSource
 from ferkit.registry import Registry
-from ferkit.text import shown
 from ferkit.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -88,35 +86,18 @@ def evaluate(
     }
     job = Job(Predictor(fer, chosen.is_crop, batch_size), chosen, progress)
     if out is None:
-        return _evaluation(job.rows(), provenance, resamples, seed)
+        return _evaluation(table(job.rows(), loaded.labels), provenance, resamples, seed)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / JOURNAL) as journal:
-        rows = None if overwrite or len(journal) else _finished(folder, provenance)
+        rows = None if overwrite or len(journal) else finished(folder, PREDICTIONS, read_rows, provenance, SAME)
         if rows is None:
             journal.begin({key: provenance[key] for key in SAME}, overwrite=overwrite)
-            rows = job.rows(journal)
+            rows = table(job.rows(journal), loaded.labels)
         evaluation = _evaluation(rows, provenance, resamples, seed)
         evaluation.write(folder, overwrite=True)
         journal.finish()
     return evaluation
-
-
-def _finished(folder: Path, provenance: Mapping[str, Any]) -> "DataFrame | None":
-    """The rows of a finished report of the same, None where there is no report.
-
-    Raises:
-        FerkitError: If it is of something else.
-    """
-    if not (folder / PREDICTIONS).exists():
-        return None
-    rows, before = read_rows(folder)
-    if other := [name for name in SAME if before.get(name) != provenance[name]]:
-        raise FerkitError(
-            f"{shown(folder)} holds a report with another {' and '.join(other)}: add --overwrite (overwrite=True) to replace it, "
-            "or choose another folder"
-        )
-    return rows
 
 
 def _evaluation(rows: "DataFrame", provenance: dict[str, Any], resamples: int, seed: int) -> Evaluation:

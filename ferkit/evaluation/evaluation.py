@@ -1,22 +1,18 @@
 """What an evaluation found: rows and metrics, written to a folder and read from it."""
 
-import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferkit.errors import FerkitError
 from ferkit.evaluation.resampling import Bootstrap
 from ferkit.evaluation.rows import PREDICTIONS, labels_of, read_rows, write_rows
 from ferkit.evaluation.scoring import score
-from ferkit.text import shown
-from ferkit.writers import replacing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-METRICS, REPORT, PAGE = "metrics.json", "report.md", "report.html"
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +64,10 @@ class Evaluation:
         Raises:
             FerkitError: If there is a report, and ``overwrite`` is false.
         """
-        from ferkit.evaluation.document import to_html, to_markdown
+        from ferkit.evaluation.document import prepare_folder, write_report
         from ferkit.evaluation.report import blocks
 
         folder = Path(folder)
-        if (folder / PREDICTIONS).exists() and not overwrite:
-            raise FerkitError(
-                f"{shown(folder)} holds a report: add --overwrite (overwrite=True), or choose another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        content = blocks(self)
-        texts = {
-            PAGE: to_html(content),
-            REPORT: to_markdown(content),
-            METRICS: json.dumps(self.metrics, indent=1, allow_nan=False) + "\n",
-        }
-        for name, text in texts.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        prepare_folder(folder, PREDICTIONS, overwrite)
+        write_report(folder, blocks(self), METRICS, self.metrics)
         write_rows(folder / PREDICTIONS, self.rows, self.provenance)

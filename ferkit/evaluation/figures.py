@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from ferkit.evaluation.resampling import Bootstrap, Floats, Integers, Kinds
+from ferkit.evaluation.resampling import CHUNK, Bootstrap, Floats, Integers, Kinds
 
 SMALL = 50  # fewer scored faces than this get Wilson's interval, and a mark
 NAMES = ("accuracy", "accuracy_all", "uar", "macro_f1")
@@ -125,6 +125,34 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval:
         return None
     low, high = binomtest(right, n).proportion_ci(level, method="wilson")
     return [float(low), float(high)]
+
+
+def share(true: NDArray[np.bool_], units: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
+    """The share of faces that something is true of, with the interval that an accuracy has."""
+    answers = Answers(2, np.ones(len(true), dtype=np.int64), true.astype(np.int64)[:, None], units)
+    found = summary(answers, bootstrap)
+    return {"n": len(true), "share": found["accuracy"], "interval": found["accuracy_interval"]}
+
+
+def mean(values: Floats, units: Integers, bootstrap: Bootstrap) -> dict[str, Any]:
+    """The mean of those values that are known, with the percentile interval of a bootstrap of units.
+
+    Below :data:`SMALL` values, where that is too narrow, and for a single unit it has none.
+    """
+    known = np.isfinite(values)
+    own, n = values[known], int(known.sum())
+    _, unit = np.unique(units[known], return_inverse=True)
+    sums, sizes = np.bincount(unit, own), np.bincount(unit)
+    found = {"n": n, "mean": float(own.mean()) if n else None, "interval": None}
+    if n < SMALL or len(sums) < 2:
+        return found
+    rng, step, alike = np.random.default_rng(bootstrap.seed), max(CHUNK // len(sums), 1), bool(np.ptp(sizes) == 0)
+    drawn = []
+    for start in range(0, bootstrap.resamples, step):
+        picks = rng.integers(len(sums), size=(min(step, bootstrap.resamples - start), len(sums)), dtype=np.int32)
+        count = len(sums) * sizes[0] if alike else sizes[picks].sum(1)
+        drawn.append(sums[picks].sum(1) / count)
+    return {**found, "interval": percentiles(np.concatenate(drawn), bootstrap.level)}
 
 
 def summary(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:

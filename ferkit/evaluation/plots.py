@@ -81,8 +81,10 @@ def reliability(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
     return _svg(WIDE, HIGH, shapes, f"Accuracy by confidence (ECE {ece:.3f})")
 
 
-def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """Counts, darker the larger their share of the true label's faces."""
+def confusion(
+    counts: Sequence[Sequence[int]], labels: Sequence[str], title: str = "True label (rows) and answer (columns)"
+) -> str:
+    """Counts, darker the larger their share of their row's faces."""
     left, top = 100, 60
     shapes = []
     for row, (label, line) in enumerate(zip(labels, counts, strict=True)):
@@ -99,7 +101,7 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
             shapes.append(_rect(x, y, CELL - 1, CELL - 1, f"rgb{tone}".replace(" ", ""), f"{share:.1%}"))
             shapes.append(_text(x + CELL / 2, y + CELL / 2 + 4, str(n), colour="white" if share > 0.55 else "#222"))
     side = len(labels) * CELL
-    return _svg(left + side + 4, top + side + 4, shapes, "True label (rows) and answer (columns)")
+    return _svg(left + side + 4, top + side + 4, shapes, title)
 
 
 def differences(bins: Mapping[str, Mapping[str, Any]], title: str) -> str:

@@ -1,6 +1,5 @@
 """Rows of an evaluation: one an annotated face, with its truth and what was predicted, in ``predictions.parquet``."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,9 @@ import numpy as np
 from ferkit.errors import FerkitError
 from ferkit.evaluation.figures import Answers, numbered
 from ferkit.evaluation.resampling import Floats
+from ferkit.evaluation.tables import read_table, selected, typed, write_table
 from ferkit.results import columns
 from ferkit.text import shown
-from ferkit.writers import replacing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,8 +20,8 @@ PREDICTIONS = "predictions.parquet"
 ADDED = ("id", "true_label", "subject", "group", "split", "pose_from", "status", "error")
 SCORED, NO_FACE, UNREADABLE = "scored", "no_face", "unreadable"
 STATUSES = (SCORED, NO_FACE, UNREADABLE)
-_TEXT = ("source", "label", "flags", *ADDED)
-_META = b"ferkit"
+_KINDS = {**dict.fromkeys(("source", "label", "flags", *ADDED), "object"), "face": "Int64"}
+_COMMAND = "ferkit evaluate"
 _NAMED = 5  # ids in a message
 
 
@@ -40,13 +39,7 @@ def table(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> "DataFrame":
     """Rows as a DataFrame: numbers that are missing NaN, texts that are missing None."""
     import pandas
 
-    return _typed(pandas.DataFrame(list(rows), columns=row_columns(labels)))
-
-
-def _typed(rows: "DataFrame") -> "DataFrame":
-    types = {name: "object" if name in _TEXT else "Int64" if name == "face" else "float64" for name in rows.columns}
-    rows = rows.astype(types)
-    return rows.assign(**{name: rows[name].where(rows[name].notna(), None) for name in _TEXT})
+    return typed(pandas.DataFrame(list(rows), columns=row_columns(labels)), _KINDS)
 
 
 def answers(rows: "DataFrame") -> Answers:
@@ -81,15 +74,7 @@ def probabilities(rows: "DataFrame") -> Floats:
 
 def write_rows(path: Path, rows: "DataFrame", provenance: dict[str, Any]) -> None:
     """Write the rows, with where they come from in the file's metadata."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    kinds = {"face": pa.int64(), **dict.fromkeys(_TEXT, pa.string())}
-    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in rows.columns])
-    content = pa.Table.from_pandas(rows, schema, preserve_index=False)
-    content = content.replace_schema_metadata({_META: json.dumps(provenance).encode()})
-    with replacing(path) as temporary:
-        parquet.write_table(content, temporary)
+    write_table(path, rows, _KINDS, provenance)
 
 
 def read_rows(folder: Path) -> tuple["DataFrame", dict[str, Any]]:
@@ -98,30 +83,10 @@ def read_rows(folder: Path) -> tuple["DataFrame", dict[str, Any]]:
     Raises:
         FerkitError: If it is no such folder, or its rows are damaged; with the first that are.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    content, provenance = read_table(folder, PREDICTIONS, _COMMAND)
     path = folder / PREDICTIONS
-    if not path.is_file():
-        there = "there is no such folder" if not folder.is_dir() else f"it has no {PREDICTIONS}"
-        raise FerkitError(
-            f"{shown(folder)} is no report of ferkit evaluate ({there}): name the folder given to its --out"
-        )
-    try:
-        content = parquet.read_table(path)
-        provenance = json.loads((content.schema.metadata or {}).get(_META, b"{}"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        cause = str(error).partition("\n")[0]
-        raise FerkitError(f"{shown(path)} can't be read ({cause}): evaluate again with --overwrite") from error
     names = row_columns([name.removeprefix("p_") for name in content.column_names if name.startswith("p_")])
-    if missing := [name for name in names if name not in content.column_names]:
-        raise FerkitError(f"{shown(path)} has no column {', '.join(missing)}: it was not written by ferkit evaluate")
-    try:
-        rows = _typed(content.select(names).to_pandas())
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise FerkitError(
-            f"{shown(path)} has a column of another type ({error}): evaluate again with --overwrite"
-        ) from error
+    rows = selected(content, names, _KINDS, path, _COMMAND)
     check_rows(rows, shown(path))
     return rows, provenance
 

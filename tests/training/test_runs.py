@@ -102,7 +102,10 @@ def test_a_run_holds_weights_recipe_figures_and_card(recipe, train):
 
 
 def test_a_run_tells_what_the_normalizer_made_of_its_faces(recipe, train, write_recipe):
-    made = recipe(normalizer={"use": "mirror", "above_yaw": 0, "no_pose": "turn", "accept": {"max_yaw": 10}}, training={"epochs": 1})
+    made = recipe(
+        normalizer={"use": "mirror", "above_yaw": 0, "no_pose": "turn", "accept": {"max_yaw": 10}},
+        training={"epochs": 1},
+    )
     made |= {"detector": {"use": "retinaface"}, "data": {**made["data"], "crops": True}}
     run, metrics = train({**made, "pose": {"use": "landmark-pnp"}})
     told = metrics["data"]["learnt_from"]["decisions"]

@@ -34,7 +34,7 @@ def recipe(**normalizer):
         "ferkit": 1,
         "name": "turned",
         "labels": ["neutral", "happiness"],
-        "detector": {"use": "whole-image"},
+        "detector": {"use": "retinaface"},
         "pose": {"use": "landmark-pnp"},
         "normalizer": {"use": "qwen-image-edit", **normalizer},
         "encoders": {"nano": {"use": "nano"}},

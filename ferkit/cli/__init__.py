@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ferkit
-from ferkit.cli import cache, compare, data, evaluate, normalize, plugins, predict, recipe, train, weights
+from ferkit.cli import cache, compare, data, evaluate, normalize, plugins, predict, recipe, reproduce, train, weights
 from ferkit.cli.common import Commands
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("compare")(compare.compare)
 app.command("plugins")(plugins.plugins)
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(reproduce.app, name="reproduce")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")
 

@@ -69,7 +69,8 @@ def paper(
 
     print_table(("", "accuracy", "n"), published_rows(results))
     print_table(ARMS, arm_rows(results))
-    print_table(DIFFERENCES, difference_rows(results))
+    if differences := difference_rows(results):
+        print_table(DIFFERENCES, differences)
     say(f"→ {out / 'report.html'}")
     if any(each["state"] == ARM_FAILED for each in results["arms"].values()):
         raise typer.Exit(FAILED)

@@ -17,9 +17,9 @@ VIEWS = {
     "both": "turned faces beside those beyond the gate",
 }
 PARTS = {
-    "visual": "CLIP's image tower alone, a multi-layer perceptron on it",
-    "text": "the same with class texts, cross-attention",
-    "fused": "the same with the ViT beside it: the recipe's fusion",
+    "visual": "CLIP's image tower",
+    "text": "CLIP's image tower and class texts",
+    "fused": "CLIP's image tower, class texts and the ViT",
 }
 GRID = tuple(f"{view}-{part}" for view, part in product(VIEWS, PARTS))
 BASELINE, PAPER = "aligned-visual", "both-fused"

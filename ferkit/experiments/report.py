@@ -22,7 +22,7 @@ DIFFERENCES = (
     "McNemar p",
     "Holm p",
 )
-COUNTED = ("arm", "no face", "unreadable", "no pose", "edit failed", "edit rejected")
+COUNTED = ("arm", "no face", "unreadable", "no pose", "edit failed", "edit rejected", "below the gate")
 ARMS = ("arm", *SUMMARY)
 
 

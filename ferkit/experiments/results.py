@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FIGURES = ("accuracy", "accuracy_all", "uar", "macro_f1")
-COUNTS = ("n_no_face", "n_unreadable", "n_no_pose", "n_edit_failed", "n_edit_rejected")
+COUNTS = ("n_no_face", "n_unreadable", "n_no_pose", "n_edit_failed", "n_edit_rejected", "n_not_turned")
 YAW = ("0-30", ">30", ">45", "no pose")
 """Bins of |yaw| in degrees; >45 is within >30, as in the published lists of hard poses."""
 
@@ -38,7 +38,8 @@ def figures(report: Path, baseline: Path | None, bootstrap: Bootstrap) -> dict[s
     metrics = json.loads((report / METRICS).read_text(encoding="utf-8"))
     rows, _ = read_rows(report)
     pose = rows if baseline is None else read_rows(baseline)[0]
-    names = ("n", "n_scored", "too_small", *FIGURES, *(f"{name}_interval" for name in FIGURES), *COUNTS, "flags")
+    metrics["n_not_turned"] = metrics["flags"].get("not_turned", 0)
+    names = ("n", "n_scored", "too_small", *FIGURES, *(f"{name}_interval" for name in FIGURES), *COUNTS)
     return {
         **{name: metrics[name] for name in names},
         "by_yaw": _by_yaw(rows, dict(zip(pose["id"], pose["yaw"], strict=True)), bootstrap),

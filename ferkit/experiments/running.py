@@ -59,7 +59,8 @@ class Runner:
         try:
             self._train_and_judge(folder)
         except Exception as error:  # noqa: BLE001 - whatever a component raises, the other arms go on
-            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            kind = "" if isinstance(error, FerkitError) else f"{type(error).__name__}: "
+            cause = " ".join(f"{kind}{error}".split())
             write_text(folder / ERROR, f"{cause}\n\n{traceback.format_exc()}")
             self.tell(f"{name}: {cause} ({shown(folder / ERROR)}); the other arms go on")
             return False

@@ -112,7 +112,9 @@ def settings_for(data: str) -> tuple[Setting, ...]:
     return SETTINGS[name]
 
 
-def recipe_of(setting: Setting, model: str, data: str, overrides: Mapping[str, Any], registry: Registry | None) -> Any:
+def recipe_of(
+    setting: Setting, model: str, data: str, overrides: Mapping[str, Any], registry: Registry | None = None
+) -> dict[str, Any]:
     """The recipe ``clip-zero-shot``, as the published values ask for it, as a mapping.
 
     Faces are those that the data is annotated with, so none is missed, and none is turned upright.

@@ -62,7 +62,7 @@ def test_what_was_not_scored_at_all_holds_no_anchor():
 @pytest.mark.parametrize("name, labels", [("rafdb", SEVEN), ("ferplus", EIGHT)])
 def test_a_recipe_asks_for_the_published_model_with_one_prompt_and_the_annotated_faces(name, labels):
     (setting,) = SETTINGS[name]
-    recipe = recipe_of(setting, "ViT-L-14", f"{name}:data", {}, None)
+    recipe = recipe_of(setting, "ViT-L-14", f"{name}:data", {})
     assert recipe["encoders"]["clip"] | {"model": "ViT-L-14", "pretrained": "openai"} == recipe["encoders"]["clip"]
     assert recipe["prompts"] == {"templates": [PROMPT], "words": {}}
     assert (tuple(recipe["labels"]), recipe["detector"]["use"], recipe["head"]["use"]) == (labels, "given", "zero-shot")

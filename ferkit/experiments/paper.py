@@ -76,10 +76,12 @@ def plan(data: str, overrides: Mapping[str, Any], registry: Registry | None = No
 
     Raises:
         RecipeError: If an override is wrong.
-        FerkitError: If there is no such data.
+        FerkitError: If there is no such data, or an override is of the seed.
     """
     target = published_for(data)
     base = recipe_with_data(target.recipe, data, {**target.options, **overrides}, registry)
+    if base.framework.seed:
+        raise FerkitError("the override seed: arms have the seeds 0, 1, …, and --seeds says how many; leave it out")
     return arms_of(base, registry, seed=seed)
 
 

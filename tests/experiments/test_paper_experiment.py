@@ -163,6 +163,7 @@ def test_a_dry_run_lists_arms_and_missing_weights(run, options, tmp_path):
         (("--data", "kdef:x", "--out", "o"), "the paper reports on rafdb, expw, affectnet"),
         (("--data", "rafdb:x", "--out", "o", "--arms", "aligned"), "--arms aligned: there is no such arm"),
         (("--data", "rafdb:x", "--out", "o", "--set", "align.sise=3"), "did you mean size?"),
+        (("--data", "rafdb:x", "--out", "o", "--set", "seed=5"), "--seeds says how many"),
     ],
 )
 def test_wrong_usage_exits_2_and_writes_nothing(run, tmp_path, arguments, message):

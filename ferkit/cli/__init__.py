@@ -18,6 +18,7 @@ from ferkit.cli import (
     plugins,
     predict,
     recipe,
+    reproduce,
     train,
     weights,
 )
@@ -57,6 +58,7 @@ app.command("compare")(compare.compare)
 app.command("plugins")(plugins.plugins)
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(reproduce.app, name="reproduce")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")
 

@@ -50,8 +50,8 @@ def bin_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
             str(each["gained"]),
             str(each["lost"]),
             percent(each["harm_rate"]),
-            _p(each["mcnemar_p"]) if each["n_scored"] else NONE,
-            NONE if each["holm_p"] is None else _p(each["holm_p"]),
+            p_value(each["mcnemar_p"]) if each["n_scored"] else NONE,
+            NONE if each["holm_p"] is None else p_value(each["holm_p"]),
         ]
         for name, each in metrics["by_yaw"].items()
         if each["n"]
@@ -62,7 +62,7 @@ def flips(metrics: Mapping[str, Any]) -> str:
     """Who gained and who lost, in one line."""
     return (
         f"{metrics['gained']} gained and {metrics['lost']} lost of {metrics['n_scored']} faces that both scored: harm rate "
-        f"{percent(metrics['harm_rate'])} (right in A, wrong in B), McNemar's exact p {_p(metrics['mcnemar_p'])}"
+        f"{percent(metrics['harm_rate'])} (right in A, wrong in B), McNemar's exact p {p_value(metrics['mcnemar_p'])}"
     )
 
 
@@ -118,5 +118,6 @@ def _method(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p-value as text."""
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Published experiments, run again: ordinary recipes, trained, evaluated and compared as any other."""

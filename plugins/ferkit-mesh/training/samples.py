@@ -7,9 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from ferkit_mesh.head import POINTS, Head
+from ferkit_mesh.head import POINTS, RINGS, Head
 from ferkit_mesh.network import SIZE
-from ferkit_mesh.turning import turn
+from ferkit_mesh.turning import Camera, turn
 
 from ferkit.geometry import angles_to_rotation
 
@@ -96,7 +96,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if plain:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
-        turned = turn(crop, points, sources.head, rotation, scale, shift, CANVAS)
+        turned = turn(crop, points, sources.head, camera(rotation, scale, shift, rng), CANVAS)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)
     if rng.random() < 0.15:
@@ -106,9 +106,22 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
         inner = canvas[edge:-edge, edge:-edge]
         canvas = cv2.copyMakeBorder(inner, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
     half = CANVAS / 2
-    placed = target * scale + np.append(shift, 0)
+    placed = target * scale + np.append(shift, 0) if plain else turned.points
     normal = ((placed - [half, half, 0]) / half).astype(np.float32)
     return Sample(worn(canvas, rng), normal, rotation.astype(np.float32), True)
+
+
+def camera(rotation: np.ndarray, scale: float, shift: np.ndarray, rng: np.random.Generator) -> Camera:
+    """A view with its own distance, light, and volume of hair."""
+    distance = np.exp(rng.uniform(np.log(4), np.log(20))) if rng.random() < 0.5 else np.inf
+    lamp = None
+    if rng.random() < 0.4:
+        lamp = rng.normal(0, 1, 3) * [1, 1, 0.5]
+        lamp *= abs(rng.normal(0, 0.5)) / np.linalg.norm(lamp)
+    rings = RINGS
+    if rng.random() < 0.5:
+        rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
+    return Camera(rotation, scale, shift, float(distance), lamp, rings)
 
 
 def rotated(crop: np.ndarray, middle: np.ndarray, turn2: np.ndarray, scale: float, shift: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ minutes given, of which only those spent training count. ``run/last.pt`` is writ
 
 import argparse
 import hashlib
+import math
 import os
 import time
 from pathlib import Path
@@ -142,7 +143,7 @@ def main() -> None:
     while state["spent"] < args.minutes * 60:
         began = time.time()
         share = state["spent"] / (args.minutes * 60)
-        rate = RATE * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share))
+        rate = RATE * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()

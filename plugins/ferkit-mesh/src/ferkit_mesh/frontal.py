@@ -132,7 +132,7 @@ def _weights(
     shape: Floats, texture: Floats, rotation: Floats, scale: float, head: Head, room: tuple[int, ...], mirror: bool
 ) -> tuple[Floats, Floats]:
     """How well each of the 540 points was seen itself, and by how much the one opposite is to stand in for it."""
-    facing = -(_normals(shape, head.triangles) @ rotation.T)[:, 2]
+    facing = -(head.normals(shape) @ rotation.T)[:, 2]
     half = (texture / 2).astype(np.float32)  # half the resolution is enough
     _, depth = rasterize(half, head.triangles, np.zeros((len(half), 0), np.float32), room[0] // 2, room[1] // 2)
     columns = np.clip(half[:, 0].astype(int), 0, depth.shape[1] - 1)
@@ -144,16 +144,6 @@ def _weights(
         return own, np.zeros_like(own)
     other = head.mirrored(facing)
     return own, (1 - own) * _smoothstep(other - facing, *BETTER)
-
-
-def _normals(shape: Floats, triangles: NDArray[np.int32]) -> Floats:
-    """Unit normals at the points, towards the camera where the surface is seen frontally."""
-    a, b, c = (shape[triangles[:, k]] for k in range(3))
-    faces = np.cross(b - a, c - a)
-    faces *= -np.sign(faces[:, 2:])  # the frontal view shows every triangle from outside
-    corners = triangles.T.ravel()
-    total = np.stack([np.bincount(corners, np.tile(faces[:, k], 3), len(shape)) for k in range(3)], 1)
-    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
 
 def _smoothstep(x: Floats, low: float, high: float) -> Floats:

@@ -60,16 +60,25 @@ class Head:
         scale = float((stretch * signs).sum() / (weights * head * head).sum())
         return rotation.astype(np.float32), (here - scale * rotation @ there).astype(np.float32), scale
 
-    def with_rings(self, points: Floats) -> Floats:
+    def with_rings(self, points: Floats, shape: tuple[tuple[float, float], ...] = RINGS) -> Floats:
         """Points ``[468, 3]`` in the head's frame and two rings behind their oval, ``[540, 3]``: ears, hair and throat."""
         oval = points[list(OVAL)]
         centre = (oval.min(0) + oval.max(0)) / 2
         half = np.ptp(oval[:, 0]) / 2
         rings = [points]
-        for wider, back in RINGS:
+        for wider, back in shape:
             ring = centre + (oval - centre) * np.array([wider, wider, 1], np.float32)
             rings.append(ring + np.array([0, 0, back * half], np.float32))
         return np.concatenate(rings).astype(np.float32)
+
+    def normals(self, shape: Floats) -> Floats:
+        """Unit normals ``[540, 3]`` of points in the head's frame, out of the head."""
+        a, b, c = (shape[self.triangles[:, k]] for k in range(3))
+        faces = np.cross(b - a, c - a)
+        faces *= -np.sign(faces[:, 2:])  # the frontal view shows every triangle from outside
+        corners = self.triangles.T.ravel()
+        total = np.stack([np.bincount(corners, np.tile(faces[:, k], 3), len(shape)) for k in range(3)], 1)
+        return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
     def mirrored(self, values: Floats) -> Floats:
         """Values at the 540 points ``[540, …]``, each from the point opposite."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ferkit_mesh.head import POINTS, Head
+from ferkit_mesh.head import POINTS, RINGS, Head
 from ferkit_mesh.render import rasterize
 
 Floats = NDArray[np.float32]
@@ -26,29 +26,57 @@ class Turned(NamedTuple):
     points: Floats
 
 
-def turn(
-    source: NDArray[np.uint8], points: Floats, head: Head, rotation: Floats, linear: float, shift: Floats, size: int
-) -> Turned:
-    """Render a face rotated, by the mesh of 300W-LP (Zhu et al., CVPR 2016) with MediaPipe's points.
+class Camera(NamedTuple):
+    """How a head is looked at.
+
+    Attributes:
+        rotation: ``[3, 3]``, head to camera, in which it is to be seen.
+        linear: Pixels of the result for each of the source.
+        shift: ``[2]``, where the middle of the eyes is to be, in pixels of the result.
+        distance: Of the camera from the middle of the eyes, in distances between the outer corners of the eyes.
+        lamp: ``[3]``, direction to a light beside that in which the source was taken, in camera coordinates; its length tells
+            how strong it is. None: none.
+        rings: As in :meth:`ferkit_mesh.head.Head.with_rings`.
+    """
+
+    rotation: Floats
+    linear: float
+    shift: Floats
+    distance: float = float("inf")
+    lamp: Floats | None = None
+    rings: tuple[tuple[float, float], ...] = RINGS
+
+
+def turn(source: NDArray[np.uint8], points: Floats, head: Head, camera: Camera, size: int) -> Turned:
+    """Render a face from another side, with its own mesh as surface (300W-LP, Zhu et al., CVPR 2016).
 
     Args:
         source: The picture, uint8 ``[H, W]`` or ``[H, W, 3]``.
         points: ``[468, 3]`` in its pixels, of a face turned little: what the camera did not see can't be shown.
         head: Gives rings of hair and throat, and triangles.
-        rotation: ``[3, 3]``, head to camera, in which the head is to be seen.
-        linear: Pixels of the result for each of the source.
-        shift: ``[2]``, where the middle of the eyes is to be, in pixels of the result.
+        camera: From where.
         size: Side of the result in pixels.
     """
     old, _, _ = head.rotation(points)
     middle = (points[33] + points[263]) / 2
-    shape = head.with_rings((points - middle) @ old)
+    shape = head.with_rings((points - middle) @ old, camera.rings)
     texture = shape @ old.T + middle
-    camera = (shape @ rotation.T) * np.float32(linear)
-    camera[:, :2] += shift
-    values, depth = rasterize(camera.astype(np.float32), head.triangles, texture[:, :2].astype(np.float32), size, size)
-    maps = values - np.float32(0.5)  # cv2 counts from the centre of the first pixel
-    picture = cv2.remap(source, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    placed = shape @ camera.rotation.T
+    if np.isfinite(camera.distance):
+        away = camera.distance * np.linalg.norm(points[33] - points[263])
+        placed[:, :2] /= np.maximum(1 + placed[:, 2:] / away, 0.2)
+    placed *= np.float32(camera.linear)
+    placed[:, :2] += camera.shift
+    values = texture[:, :2]
+    if camera.lamp is not None:
+        light = 1 + (head.normals(shape) @ camera.rotation.T) @ camera.lamp
+        values = np.column_stack([values, np.maximum(light, 0.1)])
+    drawn, depth = rasterize(placed.astype(np.float32), head.triangles, values.astype(np.float32), size, size)
+    maps = drawn[..., :2] - np.float32(0.5)  # cv2 counts from the centre of the first pixel
+    picture = cv2.remap(source, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if camera.lamp is not None:
+        shade = drawn[..., 2].reshape(size, size, *[1] * (source.ndim - 2))
+        picture = np.clip(picture * shade, 0, 255).astype(np.uint8)
     covered = np.isfinite(depth)
     picture[~covered] = 0
-    return Turned(picture, covered, camera[:POINTS])
+    return Turned(picture, covered, placed[:POINTS])

@@ -22,9 +22,9 @@ from ferkit_mesh.loading import head_of
 from ferkit_mesh.render import rasterize
 
 Floats = NDArray[np.float32]
-FACE = 2.3  # side of a frontal face as detectors box it, in units of the head
-MIDDLE = 0.33  # its centre lies this far below the eyes, in the same units
-AROUND = 0.35  # of the source that is looked at around the face, in units of its extent
+FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
+MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
+AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.05, 0.35)  # cosine between surface and line of sight: not seen below, well seen above
 BETTER = (-0.05, 0.2)  # by how much the mirrored point must face the camera more
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
@@ -72,16 +72,16 @@ class MeshFrontal:
         unit = self._config.size / FACE  # pixels of the result per unit of the head
         points = mesh[:POINTS].numpy()
         _, _, scale = self._head.rotation(points)
+        if not scale > 0:
+            return None
         low, high = points[:, :2].min(0), points[:, :2].max(0)
-        side = float((high - low).max()) * (1 + 2 * AROUND)
-        pixels = round(min(max(side / max(scale, 1e-6) * unit, 16), 2 * self._config.size * (1 + 2 * AROUND)))
+        side = max(float((high - low).max()), scale * FACE * (1 + 2 * self._config.margin)) * AROUND
+        pixels = max(round(side * min(unit / scale, 1)), 16)  # a small face is enlarged once only, when it is drawn
         corner = torch.from_numpy((low + high) / 2 - side / 2).double()
         square = torch.cat([torch.eye(2, dtype=torch.float64) * side, corner[:, None]], 1)
         source = cut(image, square, pixels).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
         moved = (points - np.append(corner.numpy(), 0)) * (pixels / side)
         rendered = frontalize(source, moved.astype(np.float32), self._head, self._config)
-        if rendered is None:
-            return None
         five = to_five({"mesh": torch.from_numpy(rendered.points)[None]})
         assert five is not None
         inside = rendered.confidence[rendered.confidence > 0]
@@ -90,7 +90,7 @@ class MeshFrontal:
         return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality)
 
 
-def frontalize(source: NDArray[np.uint8], points: Floats, head: Head, config: FrontalConfig) -> Rendered | None:
+def frontalize(source: NDArray[np.uint8], points: Floats, head: Head, config: FrontalConfig) -> Rendered:
     """Draw a face from the front.
 
     Args:
@@ -99,12 +99,8 @@ def frontalize(source: NDArray[np.uint8], points: Floats, head: Head, config: Fr
         head: Whose mesh they are.
         config: Size, margin, and whether the hidden half is filled.
 
-    Returns:
-        The frontal view; None if the points are no head.
     """
     rotation, _, scale = head.rotation(points)
-    if not scale > 0:
-        return None
     middle = (points[33] + points[263]) / 2
     shape = head.with_rings((points - middle) @ rotation / scale)
     texture = shape @ (rotation.T * scale) + middle

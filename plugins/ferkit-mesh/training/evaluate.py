@@ -4,7 +4,7 @@
 
 Renderer A is the one that training uses, renderer B (``renderer_b.py``) was never trained on. Sources are faces of the test share
 that the teacher puts within 15 degrees of frontal, one picture each and bin; pitch and roll are normal with 12 degrees. Boxes are
-those of `retinaface`; where it finds none the face is missed for `landmark-pnp`, and `mesh` gets the extent of the true landmarks.
+those of `retinaface`; where it finds none the face is missed for `landmark-pnp`, and `mesh` gets that of the true landmarks.
 """
 
 import argparse
@@ -15,10 +15,6 @@ import cv2
 import numpy as np
 import renderer_b
 import torch
-from ferkit_mesh import MeshConfig
-from ferkit_mesh.head import Head
-from ferkit_mesh.pose import Mesh
-from ferkit_mesh.turning import Camera, turn
 from rich.console import Console
 from rich.table import Table
 from samples import Sources
@@ -30,6 +26,10 @@ from ferkit.interfaces import Context
 from ferkit.labels import SEVEN
 from ferkit.types import Faces, ImageBatch
 from ferkit.weights import WeightsStore
+from ferkit_mesh import MeshConfig
+from ferkit_mesh.head import Head
+from ferkit_mesh.pose import Mesh
+from ferkit_mesh.turning import Camera, turn
 
 BINS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (75, 90))
 SIZE, EYES = 192, 40  # of the pictures, and of the heads in them, pixels between the eyes
@@ -101,10 +101,14 @@ def main() -> None:
         for low, high in BINS:
             chosen = rng.choice(usable, min(args.n, len(usable)), replace=False)
             truth = np.column_stack(
-                [rng.uniform(low, high, len(chosen)) * rng.choice([-1, 1], len(chosen)), *rng.normal(0, 12, (2, len(chosen)))]
+                [
+                    rng.uniform(low, high, len(chosen)) * rng.choice([-1, 1], len(chosen)),
+                    *rng.normal(0, 12, (2, len(chosen))),
+                ]
             )
             made = [
-                picture(kind, sources, int(i), a, rng, scene(rng, args.scenes)) for i, a in zip(chosen, truth, strict=True)
+                picture(kind, sources, int(i), a, rng, scene(rng, args.scenes))
+                for i, a in zip(chosen, truth, strict=True)
             ]
             batch = ImageBatch(
                 tuple(torch.from_numpy(image).expand(3, -1, -1).contiguous() for image, _ in made), ("",) * len(made)

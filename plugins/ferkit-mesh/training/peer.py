@@ -15,7 +15,9 @@ ORDER = np.array(["anger", "disgust", "fear", "happiness", "sadness", "surprise"
 def interval(values: np.ndarray, rng: np.random.Generator) -> str:
     """Mean with its 95 % bootstrap interval."""
     means = values[rng.integers(0, len(values), (2000, len(values)))].mean(1)
-    return f"{values.mean() * 100:.1f} ({np.percentile(means, 2.5) * 100:.1f} to {np.percentile(means, 97.5) * 100:.1f})"
+    return (
+        f"{values.mean() * 100:.1f} ({np.percentile(means, 2.5) * 100:.1f} to {np.percentile(means, 97.5) * 100:.1f})"
+    )
 
 
 def main() -> None:

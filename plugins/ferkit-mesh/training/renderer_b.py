@@ -7,10 +7,10 @@ away, lit by a lamp (Lambert), and stands before a real photograph.
 
 import cv2
 import numpy as np
-from ferkit_mesh.render import rasterize
 from scipy.interpolate import RBFInterpolator
 
 from ferkit.generic_head import SIXTY_EIGHT
+from ferkit_mesh.render import rasterize
 
 COLUMNS, ROWS = 56, 64
 WIDTH, TOP, BOTTOM = 1.55, -1.9, 2.2  # of the grid, in units of the distance between the eyes' centres
@@ -40,7 +40,13 @@ VERTICES, TRIANGLES = depth_map()
 
 
 def turn(
-    source: np.ndarray, points: np.ndarray, old: np.ndarray, rotation: np.ndarray, fill: float, size: int, lamp: np.ndarray
+    source: np.ndarray,
+    points: np.ndarray,
+    old: np.ndarray,
+    rotation: np.ndarray,
+    fill: float,
+    size: int,
+    lamp: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture uint8 ``[size, size, …]``, where the head is, and the landmarks ``[468, 2]`` in it.
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+
+from ferkit.geometry import angles_to_rotation
 from ferkit_mesh.head import POINTS, RINGS, Head
 from ferkit_mesh.network import SIZE
 from ferkit_mesh.turning import Camera, turn
-
-from ferkit.geometry import angles_to_rotation
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
@@ -71,7 +71,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
         points = (points * [-1, 1, 1] + [crop.shape[1], 0, 0])[sources.head.mirror].astype(np.float32)
-    if rng.random() < 0.06:
+    if rng.random() < 0.09:
         canvas = worn(nothing(sources, rng), rng)
         return Sample(canvas, np.zeros((POINTS, 3), np.float32), np.eye(3, dtype=np.float32), False)
     old, _, _ = sources.head.rotation(points)
@@ -151,8 +151,8 @@ def backdrop(sources: Sources, crop: np.ndarray, rng: np.random.Generator) -> np
         return canvas if rng.random() < 0.5 else cv2.blur(canvas, (25, 25))
     if kind < 0.9:
         return np.full((CANVAS, CANVAS), 0 if rng.random() < 0.3 else rng.integers(0, 256), np.uint8)
-    noise = cv2.resize(rng.integers(0, 256, (6, 6)).astype(np.uint8), (CANVAS, CANVAS), interpolation=cv2.INTER_CUBIC)
-    return noise
+    noise = rng.integers(0, 256, (6, 6)).astype(np.uint8)
+    return cv2.resize(noise, (CANVAS, CANVAS), interpolation=cv2.INTER_CUBIC)
 
 
 def composed(picture: np.ndarray, covered: np.ndarray, behind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -185,16 +185,57 @@ def occluded(canvas: np.ndarray, sources: Sources, rng: np.random.Generator) -> 
 
 
 def nothing(sources: Sources, rng: np.random.Generator) -> np.ndarray:
-    """No face: a piece of a photograph, a part of a face alone, or noise."""
+    """No face: a piece of a photograph, a part of a face alone, one upside down, a drawing, or noise."""
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.3:
         return patch(sources, rng)
-    if kind < 0.75:
+    if kind < 0.65:
         other = sources.crops[int(rng.integers(len(sources.crops)))]
-        side, (x, y) = int(rng.integers(14, 30)), rng.integers(30, 70, 2)
-        return cv2.resize(other[y : y + side, x : x + side], (CANVAS, CANVAS))
-    cells = int(rng.integers(2, 30))
+        if kind < 0.5:
+            side, (x, y) = int(rng.integers(14, 30)), rng.integers(30, 70, 2)
+            return cv2.resize(other[y : y + side, x : x + side], (CANVAS, CANVAS))
+        matrix = cv2.getRotationMatrix2D((64, 64), float(rng.uniform(110, 250)), float(rng.uniform(1, 1.5)))
+        upset = cv2.warpAffine(other, matrix, (128, 128), borderMode=cv2.BORDER_REPLICATE)
+        return cv2.resize(upset, (CANVAS, CANVAS))
+    if kind < 0.9:
+        return drawn(rng)
+    cells = int(rng.integers(2, CANVAS))
     return cv2.resize(rng.integers(0, 256, (cells, cells)).astype(np.uint8), (CANVAS, CANVAS))
+
+
+def drawn(rng: np.random.Generator) -> np.ndarray:
+    """Lines and ellipses; half of them make a face as children draw it."""
+    paper = int(rng.integers(0, 256))
+    ink = (paper + int(rng.integers(60, 196))) % 256
+    canvas = np.full((CANVAS, CANVAS), paper, np.uint8)
+
+    def around(x: float, y: float) -> tuple[int, int]:
+        return int(CANVAS * x + rng.normal(0, 4)), int(CANVAS * y + rng.normal(0, 4))
+
+    def ellipse(x: float, y: float, width: float, height: float, end: int = 360) -> None:
+        size = (max(int(CANVAS * width * np.exp(rng.normal(0, 0.2))), 1), max(int(CANVAS * height), 1))
+        thick = -1 if rng.random() < 0.4 and width < 0.2 else int(rng.integers(1, 4))
+        cv2.ellipse(canvas, around(x, y), size, 0, 0, end, ink, thick)
+
+    if rng.random() < 0.5:
+        if rng.random() < 0.6:
+            ellipse(0.5, 0.5, 0.35, 0.42)
+        for x in (0.37, 0.63):
+            ellipse(x, 0.42, 0.06, rng.uniform(0.01, 0.06))
+        if rng.random() < 0.5:
+            cv2.line(canvas, around(0.5, 0.5), around(0.5, 0.58), ink, 2)
+        if rng.random() < 0.5:
+            ellipse(0.5, 0.68, 0.15, rng.uniform(0.01, 0.1), 180)
+        else:
+            cv2.line(canvas, around(0.35, 0.7), around(0.65, 0.7), ink, int(rng.integers(1, 5)))
+        return canvas
+    for _ in range(int(rng.integers(1, 12))):
+        one, other = around(*rng.random(2)), around(*rng.random(2))
+        if rng.random() < 0.5:
+            cv2.line(canvas, one, other, int(rng.integers(0, 256)), int(rng.integers(1, 6)))
+        else:
+            cv2.rectangle(canvas, one, other, int(rng.integers(0, 256)), -1 if rng.random() < 0.3 else 2)
+    return canvas
 
 
 def worn(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:

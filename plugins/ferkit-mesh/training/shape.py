@@ -10,10 +10,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from ferkit_mesh.head import OVAL, POINTS, Head
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
+
+from ferkit_mesh.head import OVAL, POINTS, Head
 
 COMPONENTS = 48
 MOUTH, CHIN = 13, 152  # inner upper lip, chin: what lies below the first moves with the jaw

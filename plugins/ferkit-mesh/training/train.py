@@ -9,21 +9,20 @@ minutes given, of which only those spent training count. ``run/last.pt`` is writ
 import argparse
 import hashlib
 import math
-import os
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from ferkit_mesh.head import Head
-from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 from safetensors.torch import load_file
 from samples import Sample, Sources, sample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit.geometry import rotation_to_angles
+from ferkit_mesh.head import Head
+from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
 EMA = 0.998
@@ -164,7 +163,11 @@ def main() -> None:
         state["spent"] += time.time() - began
         if state["step"] % 50 == 0:
             means = {name: np.mean([part[name] for part in sums]) for name in parts}
-            print(f"{state['step']} {state['spent'] / 60:.1f} min", {k: round(float(v), 4) for k, v in means.items()}, flush=True)
+            print(
+                f"{state['step']} {state['spent'] / 60:.1f} min",
+                {k: round(float(v), 4) for k, v in means.items()},
+                flush=True,
+            )
             sums = []
         if time.time() - saved > 120:
             save(last, network, average, optimizer, state)
@@ -180,7 +183,7 @@ def save(path: Path, network: MeshNet, average: MeshNet, optimizer: torch.optim.
     """Write a checkpoint, whole or not at all."""
     parts = {"network": network.state_dict(), "average": average.state_dict()}
     torch.save({**parts, "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    path.with_suffix(".part").replace(path)
 
 
 if __name__ == "__main__":

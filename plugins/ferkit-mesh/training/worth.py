@@ -16,10 +16,6 @@ import numpy as np
 import renderer_b
 import torch
 from evaluate import near_frontal
-from ferkit_mesh import FrontalConfig
-from ferkit_mesh.frontal import frontalize
-from ferkit_mesh.head import Head
-from ferkit_mesh.turning import Camera, turn
 from rich.progress import track
 from samples import Sources
 
@@ -28,6 +24,10 @@ from ferkit.alignment import align_faces
 from ferkit.geometry import angles_to_rotation, to_five
 from ferkit.recipe_model import Align
 from ferkit.types import Faces, ImageBatch
+from ferkit_mesh import FrontalConfig
+from ferkit_mesh.frontal import frontalize
+from ferkit_mesh.head import Head
+from ferkit_mesh.turning import Camera, turn
 
 YAWS = (0, -30, 30, -45, 45, -60, 60, -75, 75)
 SIZE, VIEW = 112, 96

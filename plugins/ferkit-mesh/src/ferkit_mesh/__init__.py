@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=c9e407602db7867aedd45e5868b8c1c33b17cd8353ed55fccdfed49d11407d48"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=fddd9fb86f69728d2d191a77f3612b2ae5e7d1a4c151c9c139b08a7b901632af"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ferkit import Context, Faces, Frontal, ImageBatch
@@ -19,15 +18,15 @@ from ferkit.geometry import to_five
 from ferkit_mesh import FrontalConfig
 from ferkit_mesh.head import OVAL, POINTS, Head
 from ferkit_mesh.loading import head_of
-from ferkit_mesh.render import rasterize
+from ferkit_mesh.render import Bytes, Floats, compose, rasterize
 
-Floats = NDArray[np.float32]
 FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
 AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
-SEEN = (0.05, 0.35)  # cosine between surface and line of sight: not seen below, well seen above
-BETTER = (-0.05, 0.2)  # by how much the mirrored point must face the camera more
+SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
+BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
+INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
 
 class Rendered(NamedTuple):
@@ -39,7 +38,7 @@ class Rendered(NamedTuple):
         confidence: ``[S, S]``, 0..1: how well the source showed what is drawn; 0 outside the face.
     """
 
-    picture: NDArray[np.uint8]
+    picture: Bytes
     points: Floats
     confidence: Floats
 
@@ -90,7 +89,16 @@ class MeshFrontal:
         return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality)
 
 
-def frontalize(source: NDArray[np.uint8], points: Floats, head: Head, config: FrontalConfig) -> Rendered:
+class _Placed(NamedTuple):
+    """A head in its picture: ``shape [540, 3]`` in its own frame, ``seen [540, 3]`` in pixels."""
+
+    shape: Floats
+    seen: Floats
+    rotation: Floats
+    scale: float
+
+
+def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig) -> Rendered:
     """Draw a face from the front.
 
     Args:
@@ -98,74 +106,58 @@ def frontalize(source: NDArray[np.uint8], points: Floats, head: Head, config: Fr
         points: ``[468, 3]`` in its pixels.
         head: Whose mesh they are.
         config: Size, margin, and whether the hidden half is filled.
-
     """
     rotation, _, scale = head.rotation(points)
     middle = (points[33] + points[263]) / 2
     shape = head.with_rings((points - middle) @ rotation / scale)
-    texture = shape @ (rotation.T * scale) + middle
+    placed = _Placed(shape, shape @ (rotation.T * scale) + middle, rotation, scale)
     size, unit = round(config.size * (1 + 2 * config.margin)), config.size / FACE
-    place = np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
-    target = (shape * unit + place).astype(np.float32)
-    own, mirrored = _weights(shape, texture, rotation, scale, head, source.shape, config.mirror)
-    edge = np.ones(len(shape), np.float32)
-    edge[-len(OVAL) :] = 0
+    target = shape * unit + np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
+    places, sight = _sight(placed, head, source.shape)
     opposite = head.opposite
-    values = np.column_stack([texture[:, :2], texture[opposite, :2], own, mirrored, edge]).astype(np.float32)
-    drawn, _ = rasterize(target, head.triangles, values, size, size)
-    seen = _sampled(source, drawn[..., 0:2])
+    share = np.zeros_like(sight)
     if config.mirror:
-        share = _softened(drawn[..., 5] / np.maximum(drawn[..., 4] + drawn[..., 5], 1e-6), unit)[..., None]
-        seen = seen * (1 - share) + _sampled(source, drawn[..., 2:4]) * share
-    behind = _background(source, texture, rotation, scale, target, unit, size)
-    alpha = drawn[..., 6:7]
-    picture = seen * alpha + behind * (1 - alpha)
-    confidence = np.clip(drawn[..., 4] + drawn[..., 5], 0, 1) * drawn[..., 6]
-    return Rendered(np.clip(picture + 0.5, 0, 255).astype(np.uint8), target[:POINTS], confidence)
+        share = (1 - _smoothstep(sight, *SEEN)) * _smoothstep(sight[opposite] - sight, *BETTER)
+    edge = np.ones_like(sight)
+    edge[-len(OVAL) :] = 0
+    known = _smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
+    values = np.column_stack([places, places[opposite], share, edge, known]).astype(np.float32)
+    drawn, _ = rasterize(target.astype(np.float32), head.triangles, values, size, size)
+    drawn[..., 4:] = drawn[..., 4:].clip(0, 1)
+    seam = np.asarray(cv2.GaussianBlur(drawn[..., 4], (0, 0), 0.04 * unit), np.float32)
+    alpha = drawn[..., 5]
+    behind = _background(source, placed, target, unit, size)
+    picture = compose(source, drawn[..., 0:2], drawn[..., 2:4], seam, alpha, behind)
+    return Rendered(picture, target[:POINTS].astype(np.float32), drawn[..., 6] * alpha)
 
 
-def _weights(
-    shape: Floats, texture: Floats, rotation: Floats, scale: float, head: Head, room: tuple[int, ...], mirror: bool
-) -> tuple[Floats, Floats]:
-    """How well each of the 540 points was seen itself, and by how much the one opposite is to stand in for it."""
-    facing = -(head.normals(shape) @ rotation.T)[:, 2]
-    half = (texture / 2).astype(np.float32)  # half the resolution is enough
-    _, depth = rasterize(half, head.triangles, np.zeros((len(half), 0), np.float32), room[0] // 2, room[1] // 2)
+def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Where each of the 540 points is looked up, and how squarely it was seen: -1..1, 0 edge on or behind something."""
+    normals = head.normals(placed.shape) @ placed.rotation.T
+    facing = -normals[:, 2]
+    half = (placed.seen / 2).astype(np.float32)  # half the resolution is enough
+    nothing = np.zeros((len(half), 0), np.float32)
+    _, depth = rasterize(half, head.triangles, nothing, max(room[0] // 2, 1), max(room[1] // 2, 1))
     columns = np.clip(half[:, 0].astype(int), 0, depth.shape[1] - 1)
     rows = np.clip(half[:, 1].astype(int), 0, depth.shape[0] - 1)
-    covered = half[:, 2] - depth[rows, columns] > HIDDEN * scale / 2
-    facing = np.where(covered, np.minimum(facing, 0), facing)
-    own = _smoothstep(facing, *SEEN)
-    if not mirror:
-        return own, np.zeros_like(own)
-    other = head.mirrored(facing)
-    return own, (1 - own) * _smoothstep(other - facing, *BETTER)
+    covered = half[:, 2] - depth[rows, columns] > HIDDEN * placed.scale / 2
+    inset = INSET * placed.scale * (1 - _smoothstep(facing, 0, SEEN[1]))
+    places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
+    return places.astype(np.float32), np.where(covered, np.minimum(facing, 0), facing).astype(np.float32)
 
 
 def _smoothstep(x: Floats, low: float, high: float) -> Floats:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    t: Floats = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
+    return t * t * (3 - 2 * t)
 
 
-def _softened(share: Floats, unit: float) -> Floats:
-    """The seam between own and mirrored pixels, blurred."""
-    return cv2.GaussianBlur(share, (0, 0), 0.04 * unit).astype(np.float32)
-
-
-def _sampled(source: NDArray[np.uint8], places: Floats) -> Floats:
-    """The source at places ``[S, S, 2]``, float32 ``[S, S, 3]``; beyond its border the edge is repeated."""
-    maps = np.ascontiguousarray(places - np.float32(0.5))
-    return cv2.remap(source, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-
-
-def _background(
-    source: NDArray[np.uint8], texture: Floats, rotation: Floats, scale: float, target: Floats, unit: float, size: int
-) -> Floats:
+def _background(source: Bytes, placed: _Placed, target: Floats, unit: float, size: int) -> Bytes:
     """The source upright and of the result's scale, the middle of the head where that of the frontal head is."""
-    angle = np.arctan2(rotation[1, 0], rotation[0, 0]) if rotation[0, 0] > 0.3 else 0.0
-    cos, sin = np.cos(angle) * scale / unit, np.sin(angle) * scale / unit
+    right = placed.rotation[:, 0]
+    angle = np.arctan2(right[1], right[0]) if right[0] > 0.3 else 0.0
+    cos, sin = np.cos(angle) * placed.scale / unit, np.sin(angle) * placed.scale / unit
     linear = np.array([[cos, -sin], [sin, cos]])
-    matrix = np.column_stack([linear, texture[:, :2].mean(0) - linear @ target[:, :2].mean(0)])
+    matrix = np.column_stack([linear, placed.seen[:, :2].mean(0) - linear @ target[:, :2].mean(0)])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    turned = cv2.warpAffine(source, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return turned.astype(np.float32)
+    behind = cv2.warpAffine(source, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(behind, np.uint8)

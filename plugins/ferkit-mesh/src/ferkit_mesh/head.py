@@ -78,7 +78,8 @@ class Head:
         faces *= -np.sign(faces[:, 2:])  # the frontal view shows every triangle from outside
         corners = self.triangles.T.ravel()
         total = np.stack([np.bincount(corners, np.tile(faces[:, k], 3), len(shape)) for k in range(3)], 1)
-        return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        normals: Floats = (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        return normals
 
     def mirrored(self, values: Floats) -> Floats:
         """Values at the 540 points ``[540, …]``, each from the point opposite."""

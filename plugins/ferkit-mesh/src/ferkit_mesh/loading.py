@@ -1,5 +1,7 @@
 """From the tensors of a weights file to the head and the network."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -46,7 +48,7 @@ def network_of(tensors: dict[str, Tensor], source: str) -> MeshNet:
 def fuse(module: nn.Module) -> None:
     """Fold each batch norm into the convolution before it."""
     children = list(module.named_children())
-    for (name, conv), (after, norm) in zip(children, children[1:], strict=False):
+    for (name, conv), (after, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(conv, norm))
             setattr(module, after, nn.Identity())

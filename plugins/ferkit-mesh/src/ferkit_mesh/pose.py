@@ -10,8 +10,8 @@ from ferkit.alignment import cut, face_squares
 from ferkit.geometry import rotation_to_angles
 from ferkit.recipe_model import Align
 from ferkit_mesh import MeshConfig
-from ferkit_mesh.network import MEAN, SIZE, STD, MeshNet, points_of
 from ferkit_mesh.loading import head_of, network_of
+from ferkit_mesh.network import MEAN, SIZE, STD, MeshNet, points_of
 
 LUMA = torch.tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)  # ITU-R BT.601
 MARGIN = 0.15  # around the squared box, in units of its side
@@ -59,7 +59,7 @@ class Mesh:
     def _ask(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points in half sides of the crop from its centre ``[N, 468, 3]``, angles ``[N, 3]``, confidence ``[N]``."""
         found = [(torch.zeros(0, *self._mean.shape), torch.zeros(0, 3), torch.zeros(0))]
-        for part in crops.split(BATCH) if len(crops) else ():
+        for part in torch.split(crops, BATCH) if len(crops) else ():
             inputs = ((part - MEAN) / STD).to(self._device, self._dtype, memory_format=torch.channels_last)
             raw = self._network(inputs)
             raw = type(raw)(*(values.float().cpu() for values in raw))

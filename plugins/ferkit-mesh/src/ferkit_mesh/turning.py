@@ -72,11 +72,11 @@ def turn(source: NDArray[np.uint8], points: Floats, head: Head, camera: Camera, 
         light = 1 + (head.normals(shape) @ camera.rotation.T) @ camera.lamp
         values = np.column_stack([values, np.maximum(light, 0.1)])
     drawn, depth = rasterize(placed.astype(np.float32), head.triangles, values.astype(np.float32), size, size)
-    maps = drawn[..., :2] - np.float32(0.5)  # cv2 counts from the centre of the first pixel
-    picture = cv2.remap(source, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    maps: Floats = drawn[..., :2] - np.float32(0.5)  # cv2 counts from the centre of the first pixel
+    picture = cv2.remap(source, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if camera.lamp is not None:
         shade = drawn[..., 2].reshape(size, size, *[1] * (source.ndim - 2))
         picture = np.clip(picture * shade, 0, 255).astype(np.uint8)
     covered = np.isfinite(depth)
     picture[~covered] = 0
-    return Turned(picture, covered, placed[:POINTS])
+    return Turned(np.asarray(picture, np.uint8), covered, placed[:POINTS].astype(np.float32))

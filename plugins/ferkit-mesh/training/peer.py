@@ -4,6 +4,7 @@ Run it with the Python of an environment that has TensorFlow; the model is ``fer
 """
 
 import argparse
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -28,23 +29,38 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     model = tf.keras.models.load_model(args.model, compile=False)
     views, rng = np.load(args.views), np.random.default_rng(0)
-    truth = views["label"]
 
-    def right(name: str) -> np.ndarray:
+    def right(name: str, truth: np.ndarray) -> np.ndarray:
         images = np.stack([cv2.resize(image, (64, 64)) for image in views[name]]).astype(np.float32)
         answers = model.predict((images[..., None] / 255 - 0.5) * 2, verbose=0).argmax(1)
         return (ORDER[answers] == truth).astype(float)
 
-    print("n =", len(truth), " source:", interval(right("source"), rng))
+    if "label" in views:
+        turned_by_renderers(views, right, rng)
+    for name in sorted(name for name in views.files if name.startswith("wild") and name.endswith("label")):
+        group = name.removesuffix(" label")
+        before, after = (right(f"{group} {arm}", views[name]) for arm in ("turned", "frontal"))
+        gain = interval(after - before, rng)
+        print(
+            f"{group}: n = {len(before)}, turned {interval(before, rng)}, frontal {interval(after, rng)}; gain {gain}"
+        )
+
+
+def turned_by_renderers(
+    views: Mapping[str, np.ndarray], right: Callable[[str, np.ndarray], np.ndarray], rng: np.random.Generator
+) -> None:
+    """A line for each renderer and size of yaw; both signs of a face count as one."""
+    truth = views["label"]
+    print("n =", len(truth), "source:", interval(right("source", truth), rng))
     for kind in "AB":
-        face_on = right(f"{kind} 0 turned")
-        print(f"{kind} 0: turned {interval(face_on, rng)}, frontal {interval(right(f'{kind} 0 frontal'), rng)}")
+        face_on = right(f"{kind} 0 turned", truth)
+        print(f"{kind} 0: turned {interval(face_on, rng)}, frontal {interval(right(f'{kind} 0 frontal', truth), rng)}")
         for yaw in (30, 45, 60, 75):
             arms = {}
             for arm in ("turned", "frontal", "exact"):
                 names = [f"{kind} {sign * yaw} {arm}" for sign in (-1, 1)]
                 if names[0] in views:
-                    arms[arm] = np.mean([right(name) for name in names], 0)
+                    arms[arm] = np.mean([right(name, truth) for name in names], 0)
             gain = arms["frontal"] - arms["turned"]
             back = gain.mean() / max(face_on.mean() - arms["turned"].mean(), 1e-9)
             told = ", ".join(f"{arm} {interval(values, rng)}" for arm, values in arms.items())

@@ -96,7 +96,8 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if plain:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
-        turned = turn(crop, points, sources.head, camera(rotation, scale, shift, rng), CANVAS)
+        shape = other_depth((points - middle) @ old, rng)
+        turned = turn(crop, points, sources.head, camera(rotation, scale, shift, rng), CANVAS, shape)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)
     if rng.random() < 0.15:
@@ -122,6 +123,15 @@ def camera(rotation: np.ndarray, scale: float, shift: np.ndarray, rng: np.random
     if rng.random() < 0.5:
         rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
     return Camera(rotation, scale, shift, float(distance), lamp, rings)
+
+
+def other_depth(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The face deeper or flatter, its cheeks and forehead more or less far back: the teacher's depth is a guess, too."""
+    unit = np.linalg.norm(shape[33] - shape[263])
+    x, y, z = (shape / unit).T
+    z = z * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.12) * x * x + rng.normal(0, 0.06) * (y - 0.3) ** 2
+    z -= (z[33] + z[263]) / 2
+    return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
 
 
 def rotated(crop: np.ndarray, middle: np.ndarray, turn2: np.ndarray, scale: float, shift: np.ndarray) -> np.ndarray:

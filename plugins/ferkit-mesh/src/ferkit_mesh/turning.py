@@ -47,7 +47,9 @@ class Camera(NamedTuple):
     rings: tuple[tuple[float, float], ...] = RINGS
 
 
-def turn(source: NDArray[np.uint8], points: Floats, head: Head, camera: Camera, size: int) -> Turned:
+def turn(
+    source: NDArray[np.uint8], points: Floats, head: Head, camera: Camera, size: int, shape: Floats | None = None
+) -> Turned:
     """Render a face from another side, with its own mesh as surface (300W-LP, Zhu et al., CVPR 2016).
 
     Args:
@@ -56,11 +58,14 @@ def turn(source: NDArray[np.uint8], points: Floats, head: Head, camera: Camera, 
         head: Gives rings of hair and throat, and triangles.
         camera: From where.
         size: Side of the result in pixels.
+        shape: ``[468, 3]``, the surface to draw instead of the face's own: in the head's frame, from the middle of the eyes, in
+            pixels of the source.
     """
     old, _, _ = head.rotation(points)
     middle = (points[33] + points[263]) / 2
-    shape = head.with_rings((points - middle) @ old, camera.rings)
-    texture = shape @ old.T + middle
+    own = (points - middle) @ old
+    texture = head.with_rings(own, camera.rings) @ old.T + middle
+    shape = head.with_rings(own if shape is None else shape, camera.rings)
     placed = shape @ camera.rotation.T
     if np.isfinite(camera.distance):
         away = camera.distance * np.linalg.norm(points[33] - points[263])

@@ -80,7 +80,7 @@ NOT_FACES = {
 
 @pytest.mark.parametrize("name", NOT_FACES)
 def test_what_is_no_face_is_given_little_confidence(estimate, name):
-    assert estimate(NOT_FACES[name], (10.0, 10.0, 90.0, 90.0)).pose_score[0] < 0.2
+    assert estimate(NOT_FACES[name], (10.0, 10.0, 90.0, 90.0)).pose_score[0] < 0.3
 
 
 def test_below_the_least_score_landmarks_and_pose_are_unknown():
@@ -88,7 +88,7 @@ def test_below_the_least_score_landmarks_and_pose_are_unknown():
     with torch.inference_mode():
         faces = Mesh(MeshConfig(), context())(ImageBatch((image,), ("",)), Faces.of([0], box))
     assert torch.isnan(faces.landmarks["mesh"]).all() and torch.isnan(faces.pose).all()
-    assert 0 <= faces.pose_score[0] < 0.2
+    assert 0 <= faces.pose_score[0] < 0.3
 
 
 @pytest.mark.parametrize(

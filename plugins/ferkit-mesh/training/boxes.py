@@ -1,4 +1,4 @@
-"""Boxes of the wild faces, the largest of each photograph, by `retinaface`: what ``teacher.py wild`` starts from.
+"""Box and five landmarks of the largest face in each wild photograph, by `retinaface`: ``teacher.py wild`` starts from them.
 
 python boxes.py --root DATA/wild_expressions --out boxes.npz
 """
@@ -23,13 +23,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     fer = ferkit.pipeline("default", {"pose": None, "detector.threads": 1})
-    columns: dict[str, list] = {"path": [], "subject": [], "label": [], "box": []}
+    columns: dict[str, list] = {"path": [], "subject": [], "box": [], "five": []}
     with (args.root / "manifest.csv").open(newline="") as file:
         for row in track(list(csv.DictReader(file))):
             path = args.root / "images" / row["image"]
             faces = fer.faces(ImageBatch((decode(path),), (str(path),)))
             if len(faces):
-                values = (str(path), row["subject"], row["label"], faces.boxes[0].numpy())
+                values = (str(path), row["subject"], faces.boxes[0].numpy(), faces.landmarks["5"][0].numpy())
                 for column, value in zip(columns.values(), values, strict=True):
                     column.append(value)
     np.savez(args.out, **{name: np.array(column) for name, column in columns.items()})

@@ -1,13 +1,13 @@
 """The second renderer, which nothing is trained on: another head, another triangulation, perspective, other light.
 
 The surface is no mesh of landmarks but a depth map on a regular grid: a thin-plate spline through ferkit's generic 68-point head,
-carried on by an ellipsoid behind the ears. It is fitted to a face by five points, seen through a pinhole camera a few heads
-away, lit by a lamp (Lambert), and stands before a real photograph.
+whose cheeks, of which the 68 points know nothing, are those of an ellipsoid; another carries it on behind the ears. It is fitted to
+a face by five points, seen through a pinhole camera a few heads away, lit by a lamp (Lambert), and stands before a real photograph.
 """
 
 import cv2
 import numpy as np
-from scipy.interpolate import RBFInterpolator
+from scipy.interpolate import NearestNDInterpolator, RBFInterpolator
 
 from ferkit.generic_head import SIXTY_EIGHT
 from ferkit_mesh.render import rasterize
@@ -23,7 +23,9 @@ def depth_map() -> tuple[np.ndarray, np.ndarray]:
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     skull = np.column_stack([1.5 * np.sin(angles), 0.2 - 1.9 * np.cos(angles), np.full(40, 1.5)])
     forehead = np.array([[x, -0.95, 0.15 + 0.35 * x * x] for x in (-0.6, -0.3, 0, 0.3, 0.6)])
-    known = np.concatenate([points, skull, forehead])
+    x, y = np.array([[0.5, 0.65, 0.8, 0.95, 0.7], [0.45, 0.45, 0.7, 0.3, 1.0]])
+    cheek = np.column_stack([x, y, 0.75 - np.sqrt(1 - (x / 1.15) ** 2 - ((y - 0.5) / 1.6) ** 2)])
+    known = np.concatenate([points, skull, forehead, cheek, cheek * [-1, 1, 1]])
     known = known[np.unique(known[:, :2].round(3), axis=0, return_index=True)[1]]
     surface = RBFInterpolator(known[:, :2], known[:, 2], smoothing=0.003)
     x, y = np.meshgrid(np.linspace(-WIDTH, WIDTH, COLUMNS), np.linspace(TOP, BOTTOM, ROWS))
@@ -84,7 +86,7 @@ def _lift(plane: np.ndarray, old: np.ndarray) -> np.ndarray:
     """Points of the source plane ``[K, 2]`` on the surface, in the head's frame."""
     turned = VERTICES @ old.T
     front = (_normals(VERTICES) @ old.T)[:, 2] < 0
-    depth = RBFInterpolator(turned[front][:, :2], turned[front][:, 2], neighbors=12)(plane)
+    depth = NearestNDInterpolator(turned[front][:, :2], turned[front][:, 2])(plane)
     return np.column_stack([plane, depth]) @ old
 
 

@@ -15,9 +15,15 @@ from rich.progress import track
 
 import ferkit
 from ferkit.alignment import align_faces
+from ferkit.head_pose import pose_from_landmarks
 from ferkit.images import decode
+from ferkit.interfaces import Context
+from ferkit.labels import SEVEN
 from ferkit.recipe_model import Align
-from ferkit.types import ImageBatch
+from ferkit.types import Faces, ImageBatch
+from ferkit.weights import WeightsStore
+from ferkit_mesh import MeshConfig
+from ferkit_mesh.pose import Mesh
 
 VIEW = 96
 BINS = ((0, 15), (15, 30), (30, 45), (45, 90))
@@ -33,36 +39,35 @@ def main() -> None:
     torch.set_num_threads(1)
     with args.labels.open(newline="") as file:
         labels = {row["image"]: row["label"] for row in csv.DictReader(file)}
-    base = {"detector.threads": 1, "align": {"size": VIEW}}
-    normalizer = {"use": "mesh-frontal", "above_yaw": 0}
-    dense = ferkit.pipeline("default", {**base, "pose": {"use": "mesh"}, "normalizer": normalizer})
-    sparse = ferkit.pipeline("default", base)
+    context = Context(torch.device("cpu"), torch.float32, 0, SEVEN, WeightsStore())
+    mesh = Mesh(MeshConfig(), context)
+    normalizer = {"use": "mesh-frontal", "above_yaw": 0, "no_pose": "turn"}
+    fer = ferkit.pipeline("default", {"pose": {"use": "mesh"}, "normalizer": normalizer, "align": {"size": VIEW}})
     views: dict[str, list] = {}
     poses: dict[str, list] = {}
-    with np.load(args.boxes) as table:
-        paths = table["path"].tolist()
-    for path in track([paths[i] for i in np.random.default_rng(0).permutation(len(paths))]):
-        if (label := labels[Path(path).name]) == "contempt":
+    table = np.load(args.boxes)
+    paths, boxes, five = table["path"].tolist(), torch.from_numpy(table["box"]), torch.from_numpy(table["five"])
+    rivals, _ = pose_from_landmarks(five, "5")
+    for index in track(np.random.default_rng(0).permutation(len(paths)).tolist()):
+        if (label := labels[Path(paths[index]).name]) == "contempt":
             continue
-        batch = ImageBatch((decode(path),), (path,))
-        one = sparse.faces(batch)
-        two = dense.faces(batch)
-        pose, rival = two.pose[0], one.pose[0]
-        yaw = float(pose[0].abs())
+        batch = ImageBatch((decode(Path(paths[index])),), (paths[index],))
+        with torch.inference_mode():
+            face = mesh(batch, Faces.of([0], boxes[index : index + 1], landmarks={"5": five[index : index + 1]}))
+        yaw = float(face.pose[0, 0].abs())
         name = next((f"{low}-{high}" for low, high in BINS if low <= yaw < high), "unknown")
         if len(poses.get(name, [])) == ENOUGH:
             continue
-        poses.setdefault(name, []).append([*pose.tolist(), *rival.tolist(), float(two.pose_score[0])])
+        poses.setdefault(name, []).append([*face.pose[0].tolist(), *rivals[index].tolist()])
         if name == "unknown":
             continue
-        face = two.select(torch.tensor([0]))
         turned = align_faces(batch.images, face, Align(size=VIEW))[0]
-        frontal = dense.views(batch, face)[0].pixels[0]
+        frontal = fer.views(batch, face)[0].pixels[0]
         for kind, view in (("turned", turned), ("frontal", frontal)):
             views.setdefault(f"wild {name} {kind}", []).append(view.mean(0).mul(255).round().byte().numpy())
         views.setdefault(f"wild {name} label", []).append(label)
     for name, values in sorted(poses.items()):
-        both = np.array(values)
+        both = np.array(values, float)
         apart = np.abs(both[:, :3] - both[:, 3:6])
         print(name, "n =", len(both), "median difference of yaw, pitch, roll:", np.nanmedian(apart, 0).round(1))
     np.savez(args.out, **{name: np.array(column) for name, column in views.items()})

@@ -5,7 +5,8 @@
     TENSORFLOW/bin/python peer.py worth.npz --model emotion_model.hdf5   # accuracy of the network inside `fer`
 
 Every face is turned by both renderers to each yaw, framed as FER2013 frames it, and stored as it is (``turned``), as the recipe
-with `mesh` and `mesh-frontal` gives it (``frontal``), and turned back with the true landmarks (``exact``, renderer A only).
+with `mesh` and `mesh-frontal` gives it (``frontal``), and turned back with the true landmarks (``exact``,
+renderer A only).
 """
 
 import argparse
@@ -29,7 +30,7 @@ from ferkit_mesh.frontal import frontalize
 from ferkit_mesh.head import Head
 from ferkit_mesh.turning import Camera, turn
 
-YAWS = (0, -30, 30, -45, 45, -60, 60, -75, 75)
+YAWS = (0, -45, 45, -60, 60, -75, 75)
 SIZE, VIEW = 112, 96
 NAMES = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 RECIPE = {

@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=fddd9fb86f69728d2d191a77f3612b2ae5e7d1a4c151c9c139b08a7b901632af"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=bd00b4642204e0b6a2fa94ffc22170a433549ea35b3b64216cb00392495c06db"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 
@@ -22,7 +22,7 @@ class MeshConfig(Config):
 
     weights: _Weights = WEIGHTS
     min_score: float = Field(
-        default=0.2, ge=0, le=1, description="confidence below which landmarks and pose count as unknown"
+        default=0.3, ge=0, le=1, description="confidence below which landmarks and pose count as unknown"
     )
 
 

@@ -93,6 +93,13 @@ def test_faces_without_a_mesh_are_not_turned(frontal, astronaut):
     assert frontal()(batch, Faces.of([0], [FACE], landmarks=same)) == [None]
 
 
+@pytest.mark.parametrize("shape", [(468, 2), (68, 3)])
+def test_landmarks_of_another_mesh_are_refused(frontal, astronaut, shape):
+    faces = Faces.of([0], [FACE], landmarks={"mesh": torch.zeros(1, *shape)})
+    with pytest.raises(ferkit.FerkitError, match="468 landmarks in 3D"):
+        frontal()(ImageBatch((astronaut,), ("",)), faces)
+
+
 def test_a_face_half_outside_its_picture_is_drawn(estimate, frontal, astronaut):
     half = astronaut[:, :, 225:].contiguous()
     faces = estimate(half, (-55.0, 55.0, 55.0, 185.0))

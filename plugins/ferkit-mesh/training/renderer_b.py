@@ -1,8 +1,9 @@
 """The second renderer, which nothing is trained on: another head, another triangulation, perspective, other light.
 
-The surface is no mesh of landmarks but a depth map on a regular grid: a thin-plate spline through ferkit's generic 68-point head,
-whose cheeks, of which the 68 points know nothing, are those of an ellipsoid; another carries it on behind the ears. It is fitted to
-a face by five points, seen through a pinhole camera a few heads away, lit by a lamp (Lambert), and stands before a real photograph.
+The surface is no mesh of landmarks but a depth map on a regular grid: a thin-plate spline through ferkit's generic 68-point
+head, whose cheeks, of which the 68 points know nothing, are those of an ellipsoid; another carries it on behind the ears. It is
+fitted to a face by five points, seen through a pinhole camera a few heads away, lit by a lamp (Lambert), and stands before a real
+photograph.
 """
 
 import cv2

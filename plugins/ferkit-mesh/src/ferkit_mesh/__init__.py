@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=bd00b4642204e0b6a2fa94ffc22170a433549ea35b3b64216cb00392495c06db"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=4fbee63437e24cc29053d4a580f5522b00b070fdddc90beb60f04c0e84ffc7ed"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferkit import Context, Faces, Frontal, ImageBatch
+from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch
 from ferkit.alignment import cut
 from ferkit.geometry import to_five
 from ferkit_mesh import FrontalConfig
@@ -50,6 +50,7 @@ class MeshFrontal:
 
     Raises:
         WeightsError: If the head model is missing or altered.
+        ComponentError: When called, if the landmarks are of another mesh.
     """
 
     def __init__(self, config: FrontalConfig, context: Context) -> None:
@@ -62,6 +63,11 @@ class MeshFrontal:
         meshes = faces.landmarks.get("mesh")
         if meshes is None:
             return [None] * len(faces)
+        if meshes.shape[1] < POINTS or meshes.shape[2] != 3:
+            raise ComponentError(
+                f"mesh-frontal needs MediaPipe's {POINTS} landmarks in 3D, not {list(meshes.shape[1:])} numbers a face: use the "
+                "pose estimator mesh"
+            )
         return [
             self._turn(batch.images[index], mesh, score) if bool(torch.isfinite(mesh).all()) else None
             for index, mesh, score in zip(faces.image_index.tolist(), meshes, faces.pose_score.tolist(), strict=True)

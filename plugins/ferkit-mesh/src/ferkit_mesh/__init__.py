@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=4fbee63437e24cc29053d4a580f5522b00b070fdddc90beb60f04c0e84ffc7ed"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=5bc89b5e1654a76542b3617cf849fe2b0b780df0f82eff4ccd6a72a93ca075b4"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

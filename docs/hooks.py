@@ -19,6 +19,7 @@ FIRST_PARTY = (
     "ferkit-face-alignment",
     "ferkit-diffusers",
     "ferkit-image-api",
+    "ferkit-mesh",
     "ferkit-nano",
     "ferkit-open-clip",
     "ferkit-retinaface",

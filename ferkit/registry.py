@@ -30,6 +30,8 @@ FIRST_PARTY: dict[tuple[str, str], str] = {
     ("detector", "retinaface"): "ferkit-retinaface",
     ("detector", "face-alignment"): "ferkit-face-alignment",
     ("pose", "face-alignment"): "ferkit-face-alignment",
+    ("pose", "mesh"): "ferkit-mesh",
+    ("normalizer", "mesh-frontal"): "ferkit-mesh",
     ("normalizer", "image-api"): "ferkit-image-api",
     ("normalizer", "qwen-image-edit"): "ferkit-diffusers",
     ("normalizer", "qwen-image-edit-plus"): "ferkit-diffusers",

@@ -1,0 +1,63 @@
+"""Dense landmarks, head pose and a geometric frontalizer for faces turned away, with embedded weights."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from ferkit import Component, Config, Weights, hookimpl
+
+WEIGHTS = (
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=5bc89b5e1654a76542b3617cf849fe2b0b780df0f82eff4ccd6a72a93ca075b4"
+)
+RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
+
+_Weights = Annotated[
+    Weights, Field(description="safetensors with the network's tensors and, as head.*, the head they are made for")
+]
+
+
+class MeshConfig(Config):
+    """Options of the pose estimator ``mesh``."""
+
+    weights: _Weights = WEIGHTS
+    min_score: float = Field(
+        default=0.3, ge=0, le=1, description="confidence below which landmarks and pose count as unknown"
+    )
+
+
+class FrontalConfig(Config):
+    """Options of the normalizer ``mesh-frontal``."""
+
+    weights: _Weights = WEIGHTS
+    size: int = Field(default=112, ge=32, le=1024, description="side of the frontal face in pixels, without the margin")
+    margin: float = Field(default=0.25, ge=0, le=1, description="around the face, in units of its side")
+    mirror: bool = Field(default=True, description="fill what was hidden from the other half of the face")
+
+
+@hookimpl
+def ferkit_components() -> Sequence[Component]:
+    """The pose estimator ``mesh`` and the normalizer ``mesh-frontal``."""
+    return [
+        Component(
+            kind="pose",
+            name="mesh",
+            config=MeshConfig,
+            target="ferkit_mesh.pose:Mesh",
+            summary="468 landmarks in 3D and head pose up to profile, by a small network, weights embedded",
+            weights_licence=RIGHTS,
+            commercial=False,
+            provides=frozenset({"landmarks:mesh", "pose"}),
+        ),
+        Component(
+            kind="normalizer",
+            name="mesh-frontal",
+            config=FrontalConfig,
+            target="ferkit_mesh.frontal:MeshFrontal",
+            summary="turns a face by its own 3D mesh, the hidden half filled from the other; milliseconds on a CPU",
+            weights_licence=RIGHTS,
+            commercial=False,
+            needs=frozenset({"landmarks:mesh"}),
+            cheap=True,
+        ),
+    ]

@@ -1,0 +1,169 @@
+"""Normalizer ``mesh-frontal``: a face seen from the front, drawn from its own picture by its own mesh.
+
+Faces are turned as by Hassner et al. (CVPR 2015), who fill what is hidden from the mirrored half where that was seen; but with
+the person's own shape, as HPEN (Zhu et al., CVPR 2015), not a generic one, so that mouth, brows and lids stay as they are. That
+the surface goes on behind the face's outline is from 300W-LP (Zhu et al., CVPR 2016).
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch
+from ferkit.alignment import cut
+from ferkit.geometry import to_five
+from ferkit_mesh import FrontalConfig
+from ferkit_mesh.head import OVAL, POINTS, Head
+from ferkit_mesh.loading import head_of
+from ferkit_mesh.render import Bytes, Floats, compose, rasterize
+
+FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
+MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
+AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
+SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
+BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
+HIDDEN = 0.12  # behind another surface by more than this, in units of the head
+INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
+
+
+class Rendered(NamedTuple):
+    """A face from the front.
+
+    Attributes:
+        picture: uint8 ``[S, S, 3]``.
+        points: ``[468, 3]`` in its pixels.
+        confidence: ``[S, S]``, 0..1: how well the source showed what is drawn; 0 outside the face.
+    """
+
+    picture: Bytes
+    points: Floats
+    confidence: Floats
+
+
+class MeshFrontal:
+    """Removes yaw, pitch and roll; faces whose mesh is unknown are not turned.
+
+    The score of a result is that of the landmarks times the mean confidence over the face.
+
+    Raises:
+        WeightsError: If the head model is missing or altered.
+        ComponentError: When called, if the landmarks are of another mesh.
+    """
+
+    def __init__(self, config: FrontalConfig, context: Context) -> None:
+        tensors, _ = context.weights.load(config.weights)
+        self._head = head_of(tensors, config.weights)
+        self._config = config
+
+    def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
+        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown."""
+        meshes = faces.landmarks.get("mesh")
+        if meshes is None:
+            return [None] * len(faces)
+        if meshes.shape[1] < POINTS or meshes.shape[2] != 3:
+            raise ComponentError(
+                f"mesh-frontal needs MediaPipe's {POINTS} landmarks in 3D, not {list(meshes.shape[1:])} numbers a face: use the "
+                "pose estimator mesh"
+            )
+        return [
+            self._turn(batch.images[index], mesh, score) if bool(torch.isfinite(mesh).all()) else None
+            for index, mesh, score in zip(faces.image_index.tolist(), meshes, faces.pose_score.tolist(), strict=True)
+        ]
+
+    def _turn(self, image: Tensor, mesh: Tensor, score: float) -> Frontal | None:
+        unit = self._config.size / FACE  # pixels of the result per unit of the head
+        points = mesh[:POINTS].numpy()
+        _, _, scale = self._head.rotation(points)
+        if not scale > 0:
+            return None
+        low, high = points[:, :2].min(0), points[:, :2].max(0)
+        side = max(float((high - low).max()), scale * FACE * (1 + 2 * self._config.margin)) * AROUND
+        pixels = max(round(side * min(unit / scale, 1)), 16)  # a small face is enlarged once only, when it is drawn
+        corner = torch.from_numpy((low + high) / 2 - side / 2).double()
+        square = torch.cat([torch.eye(2, dtype=torch.float64) * side, corner[:, None]], 1)
+        source = cut(image, square, pixels).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        moved = (points - np.append(corner.numpy(), 0)) * (pixels / side)
+        rendered = frontalize(source, moved.astype(np.float32), self._head, self._config)
+        five = to_five({"mesh": torch.from_numpy(rendered.points)[None]})
+        assert five is not None
+        inside = rendered.confidence[rendered.confidence > 0]
+        quality = float(inside.mean()) if inside.size else 0.0
+        known = 1.0 if np.isnan(score) else score
+        return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality)
+
+
+class _Placed(NamedTuple):
+    """A head in its picture: ``shape [540, 3]`` in its own frame, ``seen [540, 3]`` in pixels."""
+
+    shape: Floats
+    seen: Floats
+    rotation: Floats
+    scale: float
+
+
+def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig) -> Rendered:
+    """Draw a face from the front.
+
+    Args:
+        source: Picture of the face, uint8 ``[H, W, 3]``, about as large as the result.
+        points: ``[468, 3]`` in its pixels.
+        head: Whose mesh they are.
+        config: Size, margin, and whether the hidden half is filled.
+    """
+    rotation, _, scale = head.rotation(points)
+    middle = (points[33] + points[263]) / 2
+    shape = head.with_rings((points - middle) @ rotation / scale)
+    placed = _Placed(shape, shape @ (rotation.T * scale) + middle, rotation, scale)
+    size, unit = round(config.size * (1 + 2 * config.margin)), config.size / FACE
+    target = shape * unit + np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
+    places, sight = _sight(placed, head, source.shape)
+    opposite = head.opposite
+    share = np.zeros_like(sight)
+    if config.mirror:
+        share = (1 - _smoothstep(sight, *SEEN)) * _smoothstep(sight[opposite] - sight, *BETTER)
+    edge = np.ones_like(sight)
+    edge[-len(OVAL) :] = 0
+    known = _smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
+    values = np.column_stack([places, places[opposite], share, edge, known]).astype(np.float32)
+    drawn, _ = rasterize(target.astype(np.float32), head.triangles, values, size, size)
+    drawn[..., 4:] = drawn[..., 4:].clip(0, 1)
+    seam = np.asarray(cv2.GaussianBlur(drawn[..., 4], (0, 0), 0.04 * unit), np.float32)
+    alpha = drawn[..., 5]
+    behind = _background(source, placed, target, unit, size)
+    picture = compose(source, drawn[..., 0:2], drawn[..., 2:4], seam, alpha, behind)
+    return Rendered(picture, target[:POINTS].astype(np.float32), drawn[..., 6] * alpha)
+
+
+def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Where each of the 540 points is looked up, and how squarely it was seen: -1..1, 0 edge on or behind something."""
+    normals = head.normals(placed.shape) @ placed.rotation.T
+    facing = -normals[:, 2]
+    half = (placed.seen / 2).astype(np.float32)  # half the resolution is enough
+    nothing = np.zeros((len(half), 0), np.float32)
+    _, depth = rasterize(half, head.triangles, nothing, max(room[0] // 2, 1), max(room[1] // 2, 1))
+    columns = np.clip(half[:, 0].astype(int), 0, depth.shape[1] - 1)
+    rows = np.clip(half[:, 1].astype(int), 0, depth.shape[0] - 1)
+    covered = half[:, 2] - depth[rows, columns] > HIDDEN * placed.scale / 2
+    inset = INSET * placed.scale * (1 - _smoothstep(facing, 0, SEEN[1]))
+    places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
+    return places.astype(np.float32), np.where(covered, np.minimum(facing, 0), facing).astype(np.float32)
+
+
+def _smoothstep(x: Floats, low: float, high: float) -> Floats:
+    t: Floats = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
+    return t * t * (3 - 2 * t)
+
+
+def _background(source: Bytes, placed: _Placed, target: Floats, unit: float, size: int) -> Bytes:
+    """The source upright and of the result's scale, the middle of the head where that of the frontal head is."""
+    right = placed.rotation[:, 0]
+    angle = np.arctan2(right[1], right[0]) if right[0] > 0.3 else 0.0
+    cos, sin = np.cos(angle) * placed.scale / unit, np.sin(angle) * placed.scale / unit
+    linear = np.array([[cos, -sin], [sin, cos]])
+    matrix = np.column_stack([linear, placed.seen[:, :2].mean(0) - linear @ target[:, :2].mean(0)])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    behind = cv2.warpAffine(source, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(behind, np.uint8)

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from mesh_faces import FACE, turned
+
+import ferkit
+from ferkit import Faces, ImageBatch
+from ferkit.alignment import align_faces
+from ferkit.geometry import FACE_TEMPLATE
+from ferkit.recipe_model import Align
+from ferkit_mesh import FrontalConfig
+from ferkit_mesh.frontal import frontalize
+
+
+def known(picture, points):
+    """A picture whose face has these landmarks."""
+    faces = Faces.of([0], [[0, 0, picture.shape[2], picture.shape[1]]], landmarks={"mesh": torch.tensor(points)[None]})
+    return ImageBatch((picture,), ("array",)), faces
+
+
+def likeness(a, b):
+    """Correlation of two pictures' inner parts."""
+    inner = (slice(None), slice(40, 130), slice(45, 125))
+    return np.corrcoef(a[inner].float().flatten(), b[inner].float().flatten())[0, 1]
+
+
+@pytest.mark.parametrize("yaw", [-60.0, -35.0, 35.0, 60.0])
+def test_a_turned_face_is_brought_back(estimate, frontal, head, astronaut, yaw):
+    normalizer = frontal()
+    posed = estimate(astronaut, FACE)
+    plain = normalizer(ImageBatch((astronaut,), ("",)), posed)[0].image
+    picture, box, points = turned(estimate, head, astronaut, yaw)
+    back = normalizer(*known(picture, points))[0]
+    assert back.image.shape == (3, 168, 168)
+    as_it_was = align_faces((picture,), Faces.of([0], [box]), Align(method="box", margin=0.25, size=168))[0]
+    assert likeness(back.image, plain) > likeness(as_it_was, plain) + 0.2
+    again = estimate(back.image, (28.0, 28.0, 140.0, 140.0))
+    assert abs(float(again.pose[0, 0])) < abs(yaw) / 3
+    assert 0 < back.score <= 1
+
+
+def test_it_is_framed_as_alignment_frames_a_face(estimate, frontal, astronaut):
+    result = frontal(margin=0.0)(ImageBatch((astronaut,), ("",)), estimate(astronaut, FACE))[0]
+    assert (result.landmarks / 112 - FACE_TEMPLATE).abs().max() < 0.08
+
+
+def marked(points, picture, corner, colour):
+    """A spot on a cheek."""
+    x, y = points[corner, :2].astype(int)
+    picture = picture.copy()
+    picture[y - 5 : y + 6, x - 5 : x + 6] = colour
+    return picture
+
+
+RIGHT_CHEEK, LEFT_CHEEK = 425, 205  # on the image's right and left
+
+
+def at(rendered, corner):
+    x, y = rendered.points[corner, :2].astype(int)
+    return rendered.picture[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3).mean(0)
+
+
+def test_where_both_halves_are_seen_nothing_is_made_symmetric(estimate, head, astronaut):
+    points = estimate(astronaut, FACE).landmarks["mesh"][0].numpy()
+    picture = marked(points, astronaut.permute(1, 2, 0).contiguous().numpy(), LEFT_CHEEK, (0, 255, 0))
+    rendered = frontalize(picture, points, head, FrontalConfig())
+    assert at(rendered, LEFT_CHEEK)[1] > at(rendered, LEFT_CHEEK)[0] + 100
+    assert at(rendered, RIGHT_CHEEK)[1] < at(rendered, RIGHT_CHEEK)[0] + 20
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_the_hidden_half_is_the_mirrored_one_if_that_is_wanted(estimate, head, astronaut, mirror):
+    picture, _, points = turned(estimate, head, astronaut, 70.0)  # the image's left cheek is seen
+    picture = marked(points, picture.permute(1, 2, 0).contiguous().numpy(), LEFT_CHEEK, (0, 255, 0))
+    rendered = frontalize(picture, points, head, FrontalConfig(mirror=mirror))
+    seen, hidden = at(rendered, LEFT_CHEEK), at(rendered, RIGHT_CHEEK)
+    assert seen[1] > seen[0] + 100
+    assert (hidden[1] > hidden[0] + 100) == mirror
+
+
+def test_confidence_is_lower_where_the_camera_saw_nothing(estimate, head, astronaut):
+    picture, _, points = turned(estimate, head, astronaut, 60.0)
+    rendered = frontalize(picture.permute(1, 2, 0).contiguous().numpy(), points, head, FrontalConfig(mirror=False))
+    assert rendered.confidence.min() >= 0 and rendered.confidence.max() <= 1
+    middle = rendered.confidence.shape[1] // 2
+    assert rendered.confidence[60:110, 30:middle].mean() > rendered.confidence[60:110, middle:-30].mean() + 0.2
+    assert (rendered.confidence[:, 0] == 0).all()
+
+
+def test_faces_without_a_mesh_are_not_turned(frontal, astronaut):
+    batch = ImageBatch((astronaut,), ("",))
+    assert frontal()(batch, Faces.of([0, 0], [FACE, FACE])) == [None, None]
+    unknown = {"mesh": torch.full((1, 468, 3), torch.nan)}
+    assert frontal()(batch, Faces.of([0], [FACE], landmarks=unknown)) == [None]
+    same = {"mesh": torch.zeros(1, 468, 3)}
+    assert frontal()(batch, Faces.of([0], [FACE], landmarks=same)) == [None]
+
+
+@pytest.mark.parametrize("shape", [(468, 2), (68, 3)])
+def test_landmarks_of_another_mesh_are_refused(frontal, astronaut, shape):
+    faces = Faces.of([0], [FACE], landmarks={"mesh": torch.zeros(1, *shape)})
+    with pytest.raises(ferkit.FerkitError, match="468 landmarks in 3D"):
+        frontal()(ImageBatch((astronaut,), ("",)), faces)
+
+
+def test_a_face_half_outside_its_picture_is_drawn(estimate, frontal, astronaut):
+    half = astronaut[:, :, 225:].contiguous()
+    faces = estimate(half, (-55.0, 55.0, 55.0, 185.0))
+    assert frontal()(ImageBatch((half,), ("",)), faces)[0].image.shape == (3, 168, 168)
+
+
+def test_a_recipe_turns_faces_beyond_its_gate(estimate, head, astronaut):
+    picture, _, _ = turned(estimate, head, astronaut, 50.0)
+    overrides = {
+        "detector": {"use": "whole-image"},
+        "pose": {"use": "mesh"},
+        "normalizer": {"use": "mesh-frontal", "above_yaw": 25},
+    }
+    fer = ferkit.pipeline("default", overrides)
+    results = fer.normalize([picture.permute(1, 2, 0).numpy(), astronaut[:, 40:200, 150:310].permute(1, 2, 0).numpy()])
+    there, frontal = (result.faces[0] for result in results)
+    assert there.decision == "turned" and frontal.decision == "not_turned"
+    assert abs(there.pose.yaw - 50) < 15

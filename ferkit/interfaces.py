@@ -201,10 +201,12 @@ class Remark:
     Attributes:
         what: In words, for several places: ``"rows without a box, left out"``.
         where: Each place: a file with its line, or the id of a sample.
+        conflict: Whether files contradict each other there, so that somebody should look.
     """
 
     what: str
     where: tuple[str, ...]
+    conflict: bool = False
 
     def __str__(self) -> str:
         return f"{len(self.where)} {self.what}, first: {self.where[0]}"

@@ -36,8 +36,8 @@ def check(
 ) -> None:
     """Compare a data set with what was published of it, and read every picture.
 
-    Other counts than the published ones are shown, and are no error. Exits 1 where a picture is missing or can't be read, or
-    several samples have one id; 2 where the data can't be opened.
+    Other counts than the published ones are shown, and are no error. Exits 1 where a picture is missing or can't be read, a box
+    lies far beyond its picture, or several samples have one id and differ; 2 where the data can't be opened.
     """
     from ferkit.datasets import build_dataset
     from ferkit.recipe import load_data
@@ -93,13 +93,16 @@ def _print(findings: "Findings", fast: bool) -> None:
     looked = "are not there or empty" if fast else "can't be read"
     _list("missing pictures", [f"{name}: {path}" for name, path in findings.missing])
     _list(f"pictures that {looked}", [f"{name}: {why}" for name, why in findings.unreadable])
+    _list("boxes far beyond their picture", [f"{name}: {why}" for name, why in findings.boxes])
     _list("ids that several samples have", findings.duplicates)
     _list("pictures without annotation", findings.unannotated)
     for remark in findings.remarks:
         _list(remark.what, remark.where)
+    if findings.empty:
+        typer.echo(f"nothing of what was published as {', '.join(findings.empty)} is here")
     if findings.sound:
         how = "there" if fast else "there and can be read"
-        typer.echo(f"every picture is {how}, every id is different")
+        typer.echo(f"every picture is {how}, no face is there with two labels")
     if findings.terms:
         typer.echo(f"terms: {findings.terms}")
 

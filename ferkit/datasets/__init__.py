@@ -97,7 +97,7 @@ class ExpWConfig(PathConfig):
     """Options of the data set ``expw``."""
 
     path: LocalPath = Field(description="folder that holds `data/label/label.lst` and `data/image/origin`")
-    fractions: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
+    fractions: dict[Literal["train", "validation", "test", "all"], Annotated[float, Field(gt=0, le=1)]] = Field(
         default={"train": 0.8, "validation": 0.1, "test": 0.1},
         description="share of the pictures by split; their sum is 1",
     )

@@ -13,6 +13,8 @@ from ferkit.images import decode, shown
 from ferkit.interfaces import Dataset, Remark, Sample
 
 CHUNK = 1024  # pictures under way at once
+Seen = ImageError | tuple[int, int] | None
+"""What is wrong with a picture, else its width and height, or None where it was not decoded."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Findings:
         counts: By split and label, with sums. A sample without a label counts for ``""``.
         missing: Samples whose picture is not there: id and path.
         unreadable: Samples whose picture can't be read: id and why.
+        boxes: Samples whose box lies far beyond their picture: id and why. None of them can be evaluated.
         duplicates: Ids that several samples have.
         unannotated: Pictures in the data's folders that no annotation names.
         remarks: What the data set says of its files.
@@ -42,6 +45,7 @@ class Findings:
     counts: tuple[Count, ...]
     missing: tuple[tuple[str, str], ...]
     unreadable: tuple[tuple[str, str], ...]
+    boxes: tuple[tuple[str, str], ...]
     duplicates: tuple[str, ...]
     unannotated: tuple[str, ...]
     remarks: tuple[Remark, ...]
@@ -49,8 +53,15 @@ class Findings:
 
     @property
     def sound(self) -> bool:
-        """Whether every sample has a picture that can be read, and an id of its own."""
-        return not (self.missing or self.unreadable or self.duplicates)
+        """Whether every sample has a picture that can be read, a box in it, and an id and a label of its own."""
+        conflicts = any(remark.conflict for remark in self.remarks)
+        return not (self.missing or self.unreadable or self.boxes or self.duplicates or conflicts)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Published splits of which there is nothing."""
+        totals = [count for count in self.counts if count.split is not None and count.label is None]
+        return tuple(str(count.split) for count in totals if count.published and not count.n)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -72,10 +83,15 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
     every = [sample for each in samples.values() for sample in each]
     look = _present if fast else _decoded
     problems: dict[str, ImageError] = {}
-    by_picture = {sample.source: sample for sample in every}
-    for done, (sample, error) in enumerate(_each(list(by_picture.values()), look), 1):
-        if error:
-            problems[sample.source] = error
+    boxes: list[tuple[str, str]] = []
+    by_picture: dict[str, list[Sample]] = {}
+    for sample in every:
+        by_picture.setdefault(sample.source, []).append(sample)
+    for done, (found, size) in enumerate(_each([each[0] for each in by_picture.values()], look), 1):
+        if isinstance(size, ImageError):
+            problems[found.source] = size
+        elif size:
+            boxes += [(sample.id, why) for sample in by_picture[found.source] if (why := _box_fault(sample, size))]
         advance(done, len(by_picture))
     faulty = [(sample, problems[sample.source]) for sample in every if sample.source in problems]
     ids = Counter(sample.id for sample in every)
@@ -83,6 +99,7 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
         tuple(_counts(samples, getattr(dataset, "published", {}))),
         tuple((sample.id, shown(sample.source)) for sample, _ in faulty if _is_missing(sample)),
         tuple((sample.id, str(error)) for sample, error in faulty if not _is_missing(sample)),
+        tuple(boxes),
         tuple(name for name, n in ids.items() if n > 1),
         tuple(getattr(dataset, "unannotated", ())),
         tuple(getattr(dataset, "remarks", ())),
@@ -90,9 +107,7 @@ def check(dataset: Dataset, *, fast: bool = False, advance: Callable[[int, int],
     )
 
 
-def _each(
-    samples: Sequence[Sample], look: Callable[[Sample], ImageError | None]
-) -> Iterator[tuple[Sample, ImageError | None]]:
+def _each(samples: Sequence[Sample], look: Callable[[Sample], Seen]) -> Iterator[tuple[Sample, Seen]]:
     """Samples with what ``look`` says of them, several at once: decoding leaves Python's lock."""
     waiting = iter(samples)
     with ThreadPoolExecutor() as pool:
@@ -100,15 +115,21 @@ def _each(
             yield from zip(chunk, pool.map(look, chunk), strict=True)
 
 
-def _decoded(sample: Sample) -> ImageError | None:
+def _decoded(sample: Sample) -> Seen:
     try:
-        decode(sample.picture)
+        height, width = decode(sample.picture).shape[1:]
     except ImageError as error:
         return error
-    return None
+    return width, height
 
 
-def _present(sample: Sample) -> ImageError | None:
+def _box_fault(sample: Sample, size: tuple[int, int]) -> str:
+    from ferkit.datasets.prepared import box_fault
+
+    return box_fault(sample.box, *size) if sample.box else ""
+
+
+def _present(sample: Sample) -> Seen:
     if sample.image is not None:
         return None
     path = Path(sample.source)

@@ -14,6 +14,7 @@ from ferkit.folders import find_images
 from ferkit.images import shown
 from ferkit.interfaces import Remark, Sample
 
+OTHERWISE = "listed again otherwise, the first was taken"
 Counts = Mapping[tuple[str | None, str | None], int]
 """Numbers of samples by split and label, None for all."""
 
@@ -70,7 +71,7 @@ class Listed(ABC):
     def remarks(self) -> Sequence[Remark]:
         """What was left out or changed."""
         assert self._samples
-        return tuple(Remark(what, tuple(where)) for what, where in self._remarks.items())
+        return tuple(Remark(what, tuple(where), what == OTHERWISE) for what, where in self._remarks.items())
 
     @property
     def unannotated(self) -> Sequence[str]:
@@ -104,7 +105,10 @@ class Listed(ABC):
             elif (same.label, same.box) == (sample.label, sample.box):
                 self._remark("listed again, left out", f"{where}: {sample.id}")
             else:
-                self._remark("listed again otherwise, the first was taken", f"{where}: {sample.id}")
+                told = f"{where}: {sample.id} is {same.label}, then {sample.label}"
+                self._remark(
+                    OTHERWISE, told if same.label != sample.label else f"{where}: {sample.id}, with another box"
+                )
         if not found:
             raise FerkitError(f"{shown(self._path)} lists no face: copy or unpack the data again")
         return self._subset.of(found, self._key, self._remark) if self._subset else found

@@ -65,8 +65,9 @@ class Manifest:
             self._check_columns(row)
             sample = self._sample(row, where)
             if sample.id in places:
+                hint = "" if row.get("id") else ", or add a column id"
                 raise FerkitError(
-                    f"{where} has the id {sample.id!r} of {places[sample.id]}: remove one of the two, or add a column id"
+                    f"{where} has the id {sample.id!r} of {places[sample.id]}: remove one of the two{hint}"
                 )
             places[sample.id] = where
             found.setdefault(self._split(row, where), []).append(sample)

@@ -225,15 +225,20 @@ def annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
     box = (0.0, 0.0, float(width), float(height)) if is_crop else sample.box
     if box is None:
         return Faces.none()
-    if max(map(abs, (box[0], box[2]))) > FAR * width or max(map(abs, (box[1], box[3]))) > FAR * height:
-        corners = " ".join(f"{corner:g}" for corner in box)
-        raise FerkitError(
-            f"{sample.id}: the box {corners} lies far beyond its picture {sample.source} of {width} x {height} pixels: "
-            "correct the data, in pixels of this picture"
-        )
+    if fault := box_fault(box, width, height):
+        raise FerkitError(f"{sample.id}: {fault}: correct the data, in pixels of its picture {sample.source}")
     landmarks = {scheme: torch.as_tensor(points)[None] for scheme, points in (sample.landmarks or {}).items()}
     pose = torch.tensor([sample.pose]) if sample.pose else None
     return Faces.of([0], [box], landmarks=landmarks, pose=pose, is_crop=is_crop)
+
+
+def box_fault(box: Box, width: int, height: int) -> str:
+    """Why a box can't be one of a face in a picture; empty: it can."""
+    if max(map(abs, (box[0], box[2]))) <= FAR * width and max(map(abs, (box[1], box[3]))) <= FAR * height:
+        return ""
+    return (
+        f"the box {' '.join(f'{corner:g}' for corner in box)} lies far beyond its picture of {width} x {height} pixels"
+    )
 
 
 def matched(faces: Faces, wanted: Sequence[tuple[int, Box | None]]) -> list[int | None]:

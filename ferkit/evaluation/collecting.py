@@ -74,8 +74,10 @@ def finished(
         return None
     rows, before = read(folder)
     if other := [key for key in same if before.get(key) != provenance[key]]:
+        changed = " and ".join(name.removesuffix("_digest") for name in other)
         raise FerkitError(
-            f"{shown(folder)} holds a report with another {' and '.join(other)}: add --overwrite (overwrite=True) to replace it, "
+            f"{shown(folder)} holds a report with another {changed} (`ferkit recipe show` and "
+            "the report's provenance tell them apart): add --overwrite (overwrite=True) to replace it, "
             "or choose another folder"
         )
     return rows

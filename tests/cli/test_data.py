@@ -25,7 +25,7 @@ def test_counts_stand_beside_the_published_ones(cli, data):
     rows = [line.split() for line in result.stdout.splitlines()]
     assert ["train", "surprise", "2", "1,290", "-1,288"] in rows
     assert ["test", "all", "14", "3,068", "-3,054"] in rows
-    assert "every picture is there and can be read, every id is different" in result.stdout
+    assert "every picture is there and can be read, no face is there with two labels" in result.stdout
     assert "terms: Research only, not commercial" in result.stdout
     findings = found(cli, "rafdb:raf")
     assert counts(findings)["test", "fear"] == (2, 74)
@@ -107,3 +107,33 @@ def test_what_can_not_be_opened(cli, data):
     assert "did you mean" in cli("data", "check", "rafbd:raf", code=2).stderr
     message = cli("data", "check", "rafdb:raf", "--set", "align.size=3", code=2).stderr
     assert "align (override): there is no recipe here, only data" in message
+
+
+def test_a_face_with_two_labels_and_a_box_far_off_are_faults(cli, data, tmp_path):
+    table = data / "EmoLabel" / "list_patition_label.txt"
+    lines = table.read_text().splitlines()
+    name, label = lines[0].split()
+    table.write_text("\n".join([*lines, lines[1], f"{name} {int(label) % 7 + 1}"]))
+    result = cli("data", "check", "rafdb:raf", code=1)
+    assert f"{name} is " in result.stdout and ", then " in result.stdout
+    assert "no face is there with two labels" not in result.stdout
+    table.write_text("\n".join([*lines, lines[1]]))
+    cli("data", "check", "rafdb:raf")
+    boxes = trees.expw(tmp_path / "expw") / "data" / "label" / "label.lst"
+    lines = boxes.read_text().splitlines()
+    lines[0] = " ".join([*lines[0].split()[:2], "0", "0", "90", "90000", *lines[0].split()[6:]])
+    boxes.write_text("\n".join(lines))
+    findings = found(cli, "expw:expw", code=1)
+    ((_, why),) = findings["boxes"]
+    assert why.endswith("pixels") and "lies far beyond its picture of" in why
+
+
+def test_a_published_split_of_which_nothing_is_there_is_told(cli, data):
+    table = data / "EmoLabel" / "list_patition_label.txt"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if line.startswith("train")))
+    assert "nothing of what was published as test is here" in cli("data", "check", "rafdb:raf").stdout
+
+
+def test_splits_of_another_name_are_refused(cli, tmp_path):
+    trees.expw(tmp_path / "expw")
+    assert "trian" in cli("data", "check", "expw:expw", "--set", "data.fractions={trian: 1.0}", code=2).stderr

@@ -516,6 +516,4 @@ def test_a_box_far_beyond_its_picture_is_refused(recipe, train, faces, tmp_path)
     data = write_table(faces, tmp_path / "t.csv", split=of_split, **corners)
     data |= {"crops": False, "validation": "validation"}
     made = recipe(data=data, detector={"use": "given"})
-    refused(
-        train, made, r"07\.png#0,0,30,3e\+07: the box 0 0 30 3e\+07 lies far beyond its picture .* of 32 x 32 pixels"
-    )
+    refused(train, made, r"07\.png#0,0,30,3e\+07: the box 0 0 30 3e\+07 lies far beyond its picture of 32 x 32 pixels")

@@ -15,8 +15,6 @@ from ferkit_mesh.turning import Camera, turn
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
-# Degrees of yaw, by the teacher, within which faces are learnt from: it gives turned faces a fifth less than landmark-pnp does.
-FRONTAL = 12.0
 
 
 class Sample(NamedTuple):
@@ -46,12 +44,12 @@ class Sources:
 
     @classmethod
     def read(cls, paths: list[Path], head: Head, keep: object = None) -> "Sources":
-        """Join the teacher's files, without faces beyond :data:`FRONTAL`; ``keep(subject)`` decides who is taken."""
+        """Join the teacher's files; ``keep(subject)`` decides who is taken."""
         parts = []
         for path in paths:
             with np.load(path) as table:
-                chosen = np.array([keep is None or keep(subject) for subject in table["subject"].tolist()])
-                chosen &= np.abs(table["yaw"]) < FRONTAL
+                subjects = table["subject"]
+                chosen = np.array([keep is None or keep(s) for s in subjects.tolist()])
                 parts.append([table[name][chosen] for name in ("crop", "points", "extent")])
         crops, points, extents = (np.concatenate(column) for column in zip(*parts, strict=True))
         points[..., :2] += 0.5  # the centre of the first pixel is 0.5, 0.5

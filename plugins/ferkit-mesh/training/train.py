@@ -2,9 +2,8 @@
 
     python train.py faces_fer2013.npz faces_wild.npz --head head.npz --start nano.safetensors --out run --minutes 65
 
-The trunk starts from ferkit-nano's weights, or the whole network from mesh.safetensors; its stem and first stages stay as they
-are. The rate falls to nothing over the minutes given, of which only those spent training count. ``run/last.pt`` is written every
-two minutes.
+The trunk starts from ferkit-nano's weights; its stem and first stages stay as they are. The rate falls to nothing over the
+minutes given, of which only those spent training count. ``run/last.pt`` is written every two minutes.
 """
 
 import argparse
@@ -106,7 +105,6 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=65)
-    parser.add_argument("--rate", type=float, default=RATE, help="of learning, at first")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -127,7 +125,7 @@ def main() -> None:
     for module in fixed_part:
         module.requires_grad_(False)
     learnt = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, lr=args.rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(learnt, lr=RATE, weight_decay=1e-2)
     state = {"step": 0, "spent": 0.0}
     last = args.out / "last.pt"
     if last.exists():
@@ -144,7 +142,7 @@ def main() -> None:
     while state["spent"] < args.minutes * 60:
         began = time.time()
         share = state["spent"] / (args.minutes * 60)
-        rate = args.rate * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
+        rate = RATE * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()

@@ -18,7 +18,7 @@ import renderer_b
 import torch
 from evaluate import near_frontal
 from rich.progress import track
-from samples import FRONTAL, Sources
+from samples import Sources
 
 import ferkit
 from ferkit.alignment import align_faces
@@ -75,7 +75,7 @@ def write(args: argparse.Namespace) -> None:
         head = Head.of({f"head.{name}": arrays[name] for name in arrays.files})
     sources = Sources.read([args.faces], head)
     with np.load(args.faces) as table:
-        labels = [Path(path).parent.name for path in table["path"][np.abs(table["yaw"]) < FRONTAL].tolist()]
+        labels = [Path(path).parent.name for path in table["path"].tolist()]
     rng = np.random.default_rng(3)
     chosen = rng.permutation(near_frontal(sources))[: args.n].tolist()
     fer = ferkit.pipeline("default", {**RECIPE, "align.size": VIEW})

@@ -1,6 +1,6 @@
 """What the adapter of ferkit-diffusers costs beside the pipeline it calls: a face through both, by turns.
 
-    python benchmarks/bench_editor.py [--quick] [--pairs 20] [--steps 4]
+    python benchmarks/bench_editor.py [--quick] [--pairs 20] [--steps 4] [--threads 1]
 
 The pipeline is a tiny random Qwen-Image-Edit of the real classes, whose work on one megapixel is far less than that of real
 weights: the share that is measured is an upper bound. The bare call is given the crop as a PIL picture, and returns an array; the
@@ -41,9 +41,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="three pairs, to see that it runs")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     sys.path.insert(0, str(ROOT / "plugins" / "ferkit-diffusers" / "tests"))
     import tiny
 

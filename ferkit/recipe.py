@@ -1,6 +1,5 @@
 """Recipes: everything validated, with all errors at once, before anything is built."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -8,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ferkit.complaints import explained, field_types, written_path
 from ferkit.components import (
     FRAMEWORK_KEYS,
     JUDGE_KEYS,
@@ -271,14 +271,14 @@ class _Validation:
         known = {
             key: value
             for key, value in data.items()
-            if value is not None or key not in model.model_fields or type(None) in _types(model, key)
+            if value is not None or key not in model.model_fields or type(None) in field_types(model, key)
         }
         try:
             return model.model_validate(known)
         except ValidationError as error:
             for item in error.errors():
-                path = (*keys, *_written(item["loc"], known))
-                self._add(path, _explain(item, model, beside))
+                path = (*keys, *written_path(item["loc"], known))
+                self._add(path, explained(item, model, beside))
             return None
 
     def _part(self, kind: str, keys: Keys, options: Any) -> Part | None:
@@ -391,50 +391,5 @@ class _Validation:
             self._add(("normalizer", "accept"), message)
 
 
-def _types(model: type[BaseModel], field: str) -> tuple[Any, ...]:
-    annotation = model.model_fields[field].annotation
-    return get_args(annotation) or (annotation,)
-
-
 def _absolute(text: str, folder: Path) -> str:
     return text if "://" in text or Path(text).is_absolute() else str((folder / text).absolute())
-
-
-def _explain(item: Any, model: type[BaseModel], beside: Sequence[str]) -> str:
-    """One of pydantic's complaints in a recipe's words; ``beside`` are the keys that may stand beside the model's."""
-    kind, name = item["type"], str(item["loc"][-1]) if item["loc"] else ""
-    if kind == "extra_forbidden":
-        names = [*_field_names(model, item["loc"][:-1]), *(beside if len(item["loc"]) == 1 else ())]
-        close = difflib.get_close_matches(name, names, n=1)
-        known = f"; options: {', '.join(names)}" if names else ""
-        return f"unknown key{f' (did you mean {close[0]}?)' if close else known}"
-    if kind == "missing":
-        return "is missing"
-    if kind == "dict_type" and isinstance(item["input"], str) and item["loc"]:
-        return f"must be a mapping: write {name}: {{use: {item['input']}}}"
-    given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
-    return f"{item['msg'].removeprefix('Value error, ')}{given}"
-
-
-def _written(path: tuple[int | str, ...], data: Any) -> list[str]:
-    """What of pydantic's ``path`` stands in ``data``, or should: it also names the branch of a union."""
-    found = []
-    for last, key in enumerate(path, 1 - len(path)):
-        inside = key in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and isinstance(key, int)
-        if inside:
-            data = data[key]
-        if inside or last == 0:
-            found.append(str(key))
-    return found
-
-
-def _field_names(model: type[BaseModel], path: Keys) -> list[str]:
-    """The fields of the model at ``path`` inside ``model``; none where something else is there."""
-    inner: Any = model
-    for key in path:
-        annotation = inner.model_fields[key].annotation if key in inner.model_fields else None
-        models = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
-        inner = next((kind for kind in models if issubclass(kind, BaseModel)), None)
-        if inner is None:
-            return []
-    return list(inner.model_fields)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ferkit.cli.common import Overrides, parse_overrides, print_table, registry, say
-from ferkit.cli.evaluate import BatchSize, Data, Device, Download, Resamples, Seed, Split, tell_interrupted
-from ferkit.cli.longrun import terminated_as_interrupted
+from ferkit.cli.evaluate import BatchSize, Data, Device, Download, Resamples, Seed, Split
+from ferkit.cli.longrun import resumable
 
 
 def compare(
@@ -37,27 +37,22 @@ def compare(
     from ferkit.evaluation.evaluate import JOURNAL
     from ferkit.evaluation.report_of_comparison import BINS, bin_rows, difference_rows, flips, unpaired
 
-    with terminated_as_interrupted():
-        try:
-            found = run(
-                a,
-                b,
-                data,
-                out,
-                parse_overrides(overrides or ()),
-                split=split,
-                device=device,
-                batch_size=batch_size,
-                resamples=resamples,
-                seed=seed,
-                overwrite=overwrite,
-                registry=registry(),
-                download=download,
-            )
-        except KeyboardInterrupt:
-            if out is not None:
-                tell_interrupted(out / "a" / JOURNAL, out / "b" / JOURNAL)
-            raise
+    with resumable(*((out / "a" / JOURNAL, out / "b" / JOURNAL) if out else ())):
+        found = run(
+            a,
+            b,
+            data,
+            out,
+            parse_overrides(overrides or ()),
+            split=split,
+            device=device,
+            batch_size=batch_size,
+            resamples=resamples,
+            seed=seed,
+            overwrite=overwrite,
+            registry=registry(),
+            download=download,
+        )
     print_table(("", "A", "B", "B - A, points"), difference_rows(found.metrics))
     print_table(BINS, bin_rows(found.metrics))
     say(f"{unpaired(found.metrics)}; {flips(found.metrics)}{f' → {out}' if out else ''}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ferkit.cli.common import FAILED, Overrides, parse_overrides, print_table, registry, say
-from ferkit.cli.longrun import terminated_as_interrupted
+from ferkit.cli.longrun import resumable
 from ferkit.errors import FerkitError
 
 if TYPE_CHECKING:
@@ -64,35 +64,24 @@ def evaluate(
         return
     if recipe is None:
         raise FerkitError("name a recipe or a run, or --from and a report")
-    with terminated_as_interrupted():
-        try:
-            found = run(
-                recipe,
-                data,
-                out,
-                parse_overrides(overrides or ()),
-                split=split,
-                device=device,
-                batch_size=batch_size,
-                resamples=resamples,
-                seed=seed,
-                overwrite=overwrite,
-                registry=registry(),
-                download=download,
-            )
-        except KeyboardInterrupt:
-            tell_interrupted(out / JOURNAL)
-            raise
+    with resumable(out / JOURNAL):
+        found = run(
+            recipe,
+            data,
+            out,
+            parse_overrides(overrides or ()),
+            split=split,
+            device=device,
+            batch_size=batch_size,
+            resamples=resamples,
+            seed=seed,
+            overwrite=overwrite,
+            registry=registry(),
+            download=download,
+        )
     _tell(found, out)
     if found.metrics["n_unreadable"]:
         raise typer.Exit(FAILED)
-
-
-def tell_interrupted(*journals: Path) -> None:
-    """Say where what is done is, if anything is."""
-    for journal in journals:
-        if journal.exists():
-            say(f"interrupted: what is done is in {journal}; the same command goes on from there")
 
 
 def _tell(found: "Evaluation", out: Path) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ferkit.cli.common import FAILED, Overrides, RecipeName, parse_overrides, print_table, registry, say
-from ferkit.cli.evaluate import BatchSize, Data, Device, Download, Resamples, Seed, Split, tell_interrupted
-from ferkit.cli.longrun import terminated_as_interrupted
+from ferkit.cli.evaluate import BatchSize, Data, Device, Download, Resamples, Seed, Split
+from ferkit.cli.longrun import resumable
 from ferkit.errors import FerkitError
 
 if TYPE_CHECKING:
@@ -49,27 +49,23 @@ def evaluate_normalizer(
     from ferkit.evaluation.evaluate_normalizer import JOURNAL
     from ferkit.evaluation.evaluate_normalizer import evaluate_normalizer as run
 
-    with terminated_as_interrupted():
-        try:
-            found = run(
-                recipe,
-                data,
-                out,
-                parse_overrides(overrides or ()),
-                pose=_named(pose),
-                judge=judge,
-                split=split,
-                device=device,
-                batch_size=batch_size,
-                resamples=resamples,
-                seed=seed,
-                overwrite=overwrite,
-                registry=registry(),
-                download=download,
-            )
-        except KeyboardInterrupt:
-            tell_interrupted(out / JOURNAL)
-            raise
+    with resumable(out / JOURNAL):
+        found = run(
+            recipe,
+            data,
+            out,
+            parse_overrides(overrides or ()),
+            pose=_named(pose),
+            judge=judge,
+            split=split,
+            device=device,
+            batch_size=batch_size,
+            resamples=resamples,
+            seed=seed,
+            overwrite=overwrite,
+            registry=registry(),
+            download=download,
+        )
     _tell(found, out)
     if found.metrics["n_unreadable"]:
         raise typer.Exit(FAILED)

@@ -140,6 +140,19 @@ def named_folder(text: str, option: str) -> Path:
 
 
 @contextmanager
+def resumable(*journals: Path) -> Iterator[None]:
+    """Where such a run is interrupted, by Ctrl-C or SIGTERM, say which journals hold what is done, if any do."""
+    with terminated_as_interrupted():
+        try:
+            yield
+        except KeyboardInterrupt:
+            for journal in journals:
+                if journal.exists():
+                    say(f"interrupted: what is done is in {journal}; the same command goes on from there")
+            raise
+
+
+@contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does."""
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from ferkit.datasets import PathConfig
 from ferkit.datasets.folder import check_folder
-from ferkit.datasets.names import check_split, in_order
+from ferkit.datasets.layouts import unlike
+from ferkit.datasets.names import ALL, check_split, in_order
 from ferkit.datasets.subsets import Subset
 from ferkit.errors import FerkitError
 from ferkit.folders import find_images
 from ferkit.images import shown
-from ferkit.interfaces import Remark, Sample
+from ferkit.interfaces import Context, Remark, Sample
 
 OTHERWISE = "listed again otherwise, the first was taken"
 Counts = Mapping[tuple[str | None, str | None], int]
@@ -112,6 +114,37 @@ class Listed(ABC):
         if not found:
             raise FerkitError(f"{shown(self._path)} lists no face: copy or unpack the data again")
         return self._subset.of(found, self._key, self._remark) if self._subset else found
+
+
+class Named(Listed):
+    """A data set of pictures whose names tell all, in the only split ``all``.
+
+    Raises:
+        FerkitError: If ``path`` is no folder; when it is listed, if no file is named so.
+    """
+
+    _title: str
+    _example: str
+
+    def __init__(self, config: PathConfig, context: Context) -> None:
+        del context
+        self._path = Path(config.path)
+
+    @abstractmethod
+    def _sample(self, path: Path) -> Sample | None:
+        """The picture's sample; None where its name says none."""
+
+    def _read(self) -> Iterator[tuple[str, str, Sample]]:
+        found = False
+        for path in pictures(self._path):
+            sample = self._sample(path)
+            if sample is None:
+                self._remark(f"pictures that are not named as in {self._title}, left out", path.name)
+            else:
+                found = True
+                yield str(path), ALL, sample
+        if not found:
+            raise unlike(self._path, self._title.lower(), f"pictures named like {self._example}")
 
 
 def class_counts(classes: Sequence[str], splits: Mapping[str, Sequence[int]]) -> Counts:

@@ -1,14 +1,11 @@
 """Data set ``rafd``: the Radboud Faces Database (Langner et al., Cognition and Emotion 2010)."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from ferkit.datasets import PathConfig
-from ferkit.datasets.layouts import unlike
-from ferkit.datasets.listed import Counts, Listed, class_counts, pictures
+from ferkit.datasets.listed import Counts, Named, class_counts
 from ferkit.datasets.names import ALL
-from ferkit.interfaces import Context, Sample
+from ferkit.interfaces import Sample
 from ferkit.labels import EIGHT, canonical
 
 CAMERAS = ("000", "045", "090", "135", "180")
@@ -16,7 +13,7 @@ MODELS, GAZES = 67, 3
 _NAME = re.compile(r"Rafd(\d{3})_(\d+)_(\w+?)_(male|female)_([a-z]+)_(frontal|left|right)")
 
 
-class RaFD(Listed):
+class RaFD(Named):
     """RaFD by the names of its files, such as ``Rafd090_28_Caucasian_male_angry_frontal.jpg``, in the only split ``all``.
 
     ``subject`` is the model's number; ``group`` ties the pictures that the cameras took at once; ``pose`` is the camera's
@@ -28,33 +25,21 @@ class RaFD(Listed):
 
     terms = "Researchers of accredited universities only, not commercial, on individual request (rafd.socsci.ru.nl)."
 
-    def __init__(self, config: PathConfig, context: Context) -> None:
-        del context
-        self._path = Path(config.path)
+    _title, _example = "RaFD", "Rafd090_28_Caucasian_male_angry_frontal.jpg"
 
-    def _read(self) -> Iterator[tuple[str, str, Sample]]:
-        found = False
-        for path in pictures(self._path):
-            match = _NAME.fullmatch(path.stem)
-            label = canonical(match[5]) if match else ""
-            if match is None or match[1] not in CAMERAS or label not in EIGHT:
-                self._remark("pictures that are not named as in RaFD, left out", path.name)
-                continue
-            found = True
-            yield (
-                str(path),
-                ALL,
-                Sample(
-                    id=path.stem,
-                    source=str(path),
-                    label=label,
-                    pose=(float(match[1]) - 90, float("nan"), float("nan")),
-                    subject=match[2],
-                    group=f"{match[2]}_{match[5]}_{match[6]}",
-                ),
-            )
-        if not found:
-            raise unlike(self._path, "rafd", "pictures named like Rafd090_28_Caucasian_male_angry_frontal.jpg")
+    def _sample(self, path: Path) -> Sample | None:
+        match = _NAME.fullmatch(path.stem)
+        label = canonical(match[5]) if match else ""
+        if match is None or match[1] not in CAMERAS or label not in EIGHT:
+            return None
+        return Sample(
+            id=path.stem,
+            source=str(path),
+            label=label,
+            pose=(float(match[1]) - 90, float("nan"), float("nan")),
+            subject=match[2],
+            group=f"{match[2]}_{match[5]}_{match[6]}",
+        )
 
     @property
     def _counts(self) -> Counts:

@@ -4,7 +4,7 @@ A checkpoint is a safetensors file: the tensors, and the nested state that they 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
         save_file(tensors, temporary, {"state": text})
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint.
+def load(path: Path, keys: Collection[str] = KEYS) -> dict[str, Any]:
+    """Read a checkpoint, whose state has ``keys``.
 
     Raises:
         FerkitError: If it is damaged, or lacks something.
@@ -43,7 +43,7 @@ def load(path: Path) -> dict[str, Any]:
             state = _unpacked(json.loads(file.metadata()["state"]), tensors)
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise damaged(path, error) from error
-    if not isinstance(state, dict) or state.keys() != KEYS:
+    if not isinstance(state, dict) or state.keys() != set(keys):
         raise damaged(path, "it does not hold what a checkpoint does")
     return state
 

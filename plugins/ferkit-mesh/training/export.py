@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from train import KEPT, LAST
 
+from ferkit.training.checkpoint import load
 from ferkit.weights import sha256
 
 
@@ -22,7 +24,7 @@ def main() -> None:
     parser.add_argument("--head", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    kept = torch.load(args.run / "last.pt", weights_only=True)
+    kept = load(args.run / LAST, KEPT)
     tensors = {
         name: tensor.half().contiguous()
         for name, tensor in kept["average"].items()

@@ -3,7 +3,7 @@
     python train.py faces_fer2013.npz faces_wild.npz --head head.npz --start nano.safetensors --out run --minutes 65
 
 The trunk starts from ferkit-nano's weights; its stem and first stages stay as they are. The rate falls to nothing over the
-minutes given, of which only those spent training count. ``run/last.pt`` is written every two minutes.
+minutes given, of which only those spent training count. ``run/last.safetensors`` is written every two minutes.
 """
 
 import argparse
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit.geometry import rotation_to_angles
+from ferkit.training.checkpoint import load, save
 from ferkit_mesh.head import Head
 from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
 EMA = 0.998
+LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
     *(33, 133, 159, 145, 160, 144, 158, 153, 263, 362, 386, 374, 387, 373, 385, 380),
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 61, 291, 0, 17, 13, 14, 39, 269, 181, 405, 78, 308, 1, 152),
@@ -127,9 +129,9 @@ def main() -> None:
     learnt = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=RATE, weight_decay=1e-2)
     state = {"step": 0, "spent": 0.0}
-    last = args.out / "last.pt"
+    last = args.out / LAST
     if last.exists():
-        kept = torch.load(last, weights_only=True)
+        kept = load(last, KEPT)
         network.load_state_dict(kept["network"])
         average.load_state_dict(kept["average"])
         optimizer.load_state_dict(kept["optimizer"])
@@ -137,6 +139,11 @@ def main() -> None:
     else:
         average.load_state_dict(network.state_dict())
     network.to(memory_format=torch.channels_last)
+
+    def checkpoint() -> None:
+        parts = (network.state_dict(), average.state_dict(), optimizer.state_dict(), state)
+        save(last, dict(zip(KEPT, parts, strict=True)))
+
     rng = np.random.default_rng(1000 + state["step"])
     saved, told, sums = time.time(), time.time(), []
     while state["spent"] < args.minutes * 60:
@@ -170,20 +177,13 @@ def main() -> None:
             )
             sums = []
         if time.time() - saved > 120:
-            save(last, network, average, optimizer, state)
+            checkpoint()
             saved = time.time()
         if time.time() - told > 400:
             print(examine(average, loss, *exam), flush=True)
             told = time.time()
-    save(last, network, average, optimizer, state)
+    checkpoint()
     print(examine(average, loss, *exam), flush=True)
-
-
-def save(path: Path, network: MeshNet, average: MeshNet, optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Write a checkpoint, whole or not at all."""
-    parts = {"network": network.state_dict(), "average": average.state_dict()}
-    torch.save({**parts, "optimizer": optimizer.state_dict(), "state": state}, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,28 @@ class Sampler(Protocol):
     def sampled(self, batch: ImageBatch, faces: Faces, sample: int) -> Iterator[tuple[int, Frontal | None]]: ...
 
 
+@dataclass(frozen=True, eq=False)
+class PosedFace:
+    """A face in a pose that was asked for: ``image`` uint8 RGB ``[3, S, S]``, and its box x0 y0 x1 y1 there."""
+
+    image: Tensor
+    box: tuple[float, float, float, float]
+
+
+@runtime_checkable
+class Poser(Protocol):
+    """A normalizer that can show near-frontal faces in any pose, for ``ferkit data pose-augment``.
+
+    ``posed`` gives one square picture of ``size`` pixels a face, or None where it cannot. ``pose`` ``[N, 3]`` is how the head is
+    to stand, in degrees. A face that fills its picture (``Faces.is_crop``) is framed as it was there; around others is room.
+    With ``seeds`` whatever an expression does not depend on varies, too: background, light, camera, place.
+    """
+
+    def posed(
+        self, batch: ImageBatch, faces: Faces, pose: Tensor, size: int, seeds: Sequence[int] | None
+    ) -> Sequence[PosedFace | None]: ...
+
+
 @runtime_checkable
 class CropEditor(Protocol):
     """A normalizer that sees nothing of a face but :func:`ferkit.editing.face_crop` with the margin it names.

@@ -1,4 +1,4 @@
-"""``ferkit data``: looks at data sets."""
+"""``ferkit data``: checks data sets, and shows their faces in other poses."""
 
 import sys
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ferkit.cli.common import FAILED, Overrides, parse_overrides, print_table, registry, shown
+from ferkit.cli.common import FAILED, Overrides, parse_overrides, print_table, registry, say, shown
+from ferkit.cli.longrun import named_folder, resumable
+from ferkit.errors import FerkitError
 
 if TYPE_CHECKING:
     from ferkit.datasets.checking import Findings
     from ferkit.interfaces import Dataset
 
 SHOWN = 5
-app = typer.Typer(no_args_is_help=True, help="Check a data set on disk.")
+app = typer.Typer(no_args_is_help=True, help="Check data sets, and show their faces in other poses.")
 
 
 @app.callback()
@@ -54,6 +56,86 @@ def check(
         _print(findings, fast)
     if not findings.sound:
         raise typer.Exit(FAILED)
+
+
+@app.command("pose-augment")
+def pose_augment(
+    data: Annotated[str, typer.Argument(metavar="NAME:PATH", help="A data set and where it lies.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for images/ and manifest.csv.")],
+    yaw: Annotated[str, typer.Option(metavar="DEGREES", help="Such as -75,-45,45,75; + is to the image's right.")],
+    pitch: Annotated[str, typer.Option(metavar="DEGREES", help="Likewise; + is up.")] = "0",
+    roll: Annotated[str, typer.Option(metavar="DEGREES", help="Likewise; + is clockwise.")] = "0",
+    copies: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="N random poses a face between the least and the greatest angles; else each."
+        ),
+    ] = None,
+    vary: Annotated[
+        bool, typer.Option("--vary", help="Vary background, light, camera and place: for faces to learn from.")
+    ] = False,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="Name the faces themselves in the manifest, too, where they are.")
+    ] = False,
+    split: Annotated[list[str] | None, typer.Option(help="Of the data; may be repeated. Else all.")] = None,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 112,
+    max_yaw: Annotated[
+        float, typer.Option(min=0, max=60, help="Leave out faces that are turned further: half of them is not seen.")
+    ] = 30,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", metavar="RECIPE", help="Whose detector, pose estimator and normalizer.")
+    ] = "frontal",
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is random.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in DIR.")] = False,
+) -> None:
+    """Show faces of a data set in known poses, with their labels: to probe a recognizer, or to learn from.
+
+    DIR/manifest.csv names a picture a face and pose, with exact yaw, pitch and roll, by which `ferkit evaluate
+    --data manifest:DIR/manifest.csv` tells accuracy. Such faces are synthetic: the source's pixels on the source's own mesh.
+    The copies of a face are one group. Faces that are not found, have no pose, or are turned already beyond --max-yaw are left
+    out and counted.
+
+    A run that was stopped goes on with the same command: DIR/pose-augment.partial.jsonl holds what is done until all is.
+    """
+    from ferkit.posing import JOURNAL, MANIFEST, Poses, pose_augment
+
+    folder = named_folder(out, "--out")
+    poses = Poses(_angles(yaw, "--yaw"), _angles(pitch, "--pitch"), _angles(roll, "--roll"), copies, vary, seed)
+    with resumable(folder / JOURNAL):
+        count, is_crop = pose_augment(
+            data,
+            folder,
+            poses,
+            recipe,
+            parse_overrides(overrides or ()),
+            splits=split,
+            size=size,
+            max_yaw=max_yaw,
+            originals=originals,
+            device=device,
+            overwrite=overwrite,
+            registry=registry(),
+        )
+    out_of = ", ".join(f"{n:,} {reason}" for reason, n in count.items() if reason not in ("samples", "copies"))
+    say(f"{count['copies']:,} pictures of {count['samples']:,} faces{f'; left out: {out_of}' if out_of else ''}")
+    crops = " --set data.crops=true" if is_crop else ""
+    say(f"use them as --data manifest:{folder / MANIFEST}{crops}")
+    if count["unreadable"]:
+        raise typer.Exit(FAILED)
+
+
+def _angles(text: str, option: str) -> tuple[float, ...]:
+    """Angles separated by commas.
+
+    Raises:
+        FerkitError: If one is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise FerkitError(f"{option} {text}: write degrees separated by commas, such as -45,0,45") from None
 
 
 def _watched(dataset: "Dataset", fast: bool) -> "Findings":

@@ -84,7 +84,7 @@ def judged(recipe: Recipe, split: str | None = None) -> Judged:
         tuple(recipe.labels[index] for index in targets.classes.tolist()),
         dataset.is_crop,
         len(samples) - len(targets),
-        _digest(targets.samples),
+        samples_digest(targets.samples),
     )
 
 
@@ -94,7 +94,8 @@ def _require_unique(samples: Iterable[Sample], split: str) -> None:
         raise FerkitError(f"the split {split} holds the id {twice[0]!r} more than once, and {len(twice) - 1} others")
 
 
-def _digest(samples: Iterable[Sample]) -> str:
+def samples_digest(samples: Iterable[Sample]) -> str:
+    """SHA-256 of ids, annotations, and of pictures that have no file."""
     found = hashlib.sha256()
     for sample in samples:
         picture = None if sample.image is None else hashlib.sha256(sample.image).hexdigest()

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ferkit.geometry import angles_to_rotation
-from ferkit_mesh.head import POINTS, RINGS, Head
+from ferkit_mesh.head import POINTS, Head
 from ferkit_mesh.network import SIZE
-from ferkit_mesh.turning import Camera, turn
+from ferkit_mesh.turning import turn
+from ferkit_mesh.varying import other_depth, varied_camera
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
@@ -97,7 +98,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
         shape = other_depth((points - middle) @ old, rng)
-        turned = turn(crop, points, sources.head, camera(rotation, scale, shift, rng), CANVAS, shape)
+        turned = turn(crop, points, sources.head, varied_camera(rotation, scale, shift, rng), CANVAS, shape)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)
     if rng.random() < 0.15:
@@ -110,28 +111,6 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     placed = target * scale + np.append(shift, 0) if plain else turned.points
     normal = ((placed - [half, half, 0]) / half).astype(np.float32)
     return Sample(worn(canvas, rng), normal, rotation.astype(np.float32), True)
-
-
-def camera(rotation: np.ndarray, scale: float, shift: np.ndarray, rng: np.random.Generator) -> Camera:
-    """A view with its own distance, light, and volume of hair."""
-    distance = np.exp(rng.uniform(np.log(4), np.log(20))) if rng.random() < 0.5 else np.inf
-    lamp = None
-    if rng.random() < 0.4:
-        lamp = rng.normal(0, 1, 3) * [1, 1, 0.5]
-        lamp *= abs(rng.normal(0, 0.5)) / np.linalg.norm(lamp)
-    rings = RINGS
-    if rng.random() < 0.5:
-        rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
-    return Camera(rotation, scale, shift, float(distance), lamp, rings)
-
-
-def other_depth(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The face deeper or flatter, its cheeks and forehead more or less far back: the teacher's depth is a guess, too."""
-    unit = np.linalg.norm(shape[33] - shape[263])
-    x, y, z = (shape / unit).T
-    z = z * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.12) * x * x + rng.normal(0, 0.06) * (y - 0.3) ** 2
-    z -= (z[33] + z[263]) / 2
-    return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
 
 
 def rotated(crop: np.ndarray, middle: np.ndarray, turn2: np.ndarray, scale: float, shift: np.ndarray) -> np.ndarray:

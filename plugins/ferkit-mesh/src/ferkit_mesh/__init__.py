@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=5bc89b5e1654a76542b3617cf849fe2b0b780df0f82eff4ccd6a72a93ca075b4"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=30e31ca1fb6c0029bf304fccb38d0c2f6b3edacae8636a4c35488e01f3820e5d"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

@@ -5,6 +5,7 @@ the person's own shape, as HPEN (Zhu et al., CVPR 2015), not a generic one, so t
 the surface goes on behind the face's outline is from 300W-LP (Zhu et al., CVPR 2016).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,9 +16,11 @@ from torch import Tensor
 from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch
 from ferkit.alignment import cut
 from ferkit.geometry import to_five
+from ferkit.interfaces import PosedFace
 from ferkit_mesh import FrontalConfig
 from ferkit_mesh.head import OVAL, POINTS, Head
 from ferkit_mesh.loading import head_of
+from ferkit_mesh.posing import posed
 from ferkit_mesh.render import Bytes, Floats, compose, rasterize
 
 FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
@@ -60,17 +63,30 @@ class MeshFrontal:
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
         """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown."""
-        meshes = faces.landmarks.get("mesh")
-        if meshes is None:
-            return [None] * len(faces)
-        if meshes.shape[1] < POINTS or meshes.shape[2] != 3:
-            raise ComponentError(
-                f"mesh-frontal needs MediaPipe's {POINTS} landmarks in 3D, not {list(meshes.shape[1:])} numbers a face: use the "
-                "pose estimator mesh"
-            )
         return [
             self._turn(batch.images[index], mesh, score) if bool(torch.isfinite(mesh).all()) else None
-            for index, mesh, score in zip(faces.image_index.tolist(), meshes, faces.pose_score.tolist(), strict=True)
+            for index, mesh, score in zip(
+                faces.image_index.tolist(), _meshes(faces), faces.pose_score.tolist(), strict=True
+            )
+        ]
+
+    def posed(
+        self, batch: ImageBatch, faces: Faces, pose: Tensor, size: int, seeds: Sequence[int] | None = None
+    ) -> list[PosedFace | None]:
+        """Each face in the pose asked for, as :class:`ferkit.interfaces.Poser` says, or None where its mesh is unknown."""
+        each: Sequence[int | None] = [None] * len(faces) if seeds is None else seeds
+        return [
+            posed(batch.images[index], mesh[:POINTS].numpy(), wanted, self._head, size, crop, seed)
+            if bool(torch.isfinite(mesh).all())
+            else None
+            for index, mesh, wanted, crop, seed in zip(
+                faces.image_index.tolist(),
+                _meshes(faces),
+                pose,
+                faces.is_crop.tolist(),
+                each,
+                strict=True,
+            )
         ]
 
     def _turn(self, image: Tensor, mesh: Tensor, score: float) -> Frontal | None:
@@ -93,6 +109,23 @@ class MeshFrontal:
         quality = float(inside.mean()) if inside.size else 0.0
         known = 1.0 if np.isnan(score) else score
         return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality)
+
+
+def _meshes(faces: Faces) -> Tensor:
+    """The landmarks ``[N, 468, 3]``, NaN where unknown.
+
+    Raises:
+        ComponentError: If they are of another mesh.
+    """
+    meshes = faces.landmarks.get("mesh")
+    if meshes is None:
+        return torch.full((len(faces), POINTS, 3), torch.nan)
+    if meshes.shape[1] < POINTS or meshes.shape[2] != 3:
+        raise ComponentError(
+            f"mesh-frontal needs MediaPipe's {POINTS} landmarks in 3D, not {list(meshes.shape[1:])} numbers a face: use the "
+            "pose estimator mesh"
+        )
+    return meshes
 
 
 class _Placed(NamedTuple):

@@ -1,0 +1,51 @@
+"""What varies from one rendering of a face to another, so that nobody learns the renderer."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ferkit_mesh.head import RINGS
+from ferkit_mesh.turning import Camera
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+BLUR = 0.28  # of what is behind a head, in sides of the picture
+
+
+def varied_camera(rotation: Floats, scale: float, shift: Floats, rng: np.random.Generator) -> Camera:
+    """A view with its own distance, light, and volume of hair."""
+    distance = np.exp(rng.uniform(np.log(4), np.log(20))) if rng.random() < 0.5 else np.inf
+    lamp = None
+    if rng.random() < 0.4:
+        direction = rng.normal(0, 1, 3) * [1, 1, 0.5]
+        lamp = (direction * abs(rng.normal(0, 0.5)) / np.linalg.norm(direction)).astype(np.float32)
+    rings: tuple[tuple[float, float], ...] = RINGS
+    if rng.random() < 0.5:
+        rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
+    return Camera(rotation, scale, shift, float(distance), lamp, rings)
+
+
+def other_depth(shape: Floats, rng: np.random.Generator) -> Floats:
+    """The face deeper or flatter, its cheeks and forehead more or less far back: the teacher's depth is a guess, too."""
+    unit = np.linalg.norm(shape[33] - shape[263])
+    x, y, z = (shape / unit).T
+    z = z * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.12) * x * x + rng.normal(0, 0.06) * (y - 0.3) ** 2
+    z -= (z[33] + z[263]) / 2
+    return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
+
+
+def backdrop(picture: Bytes, rng: np.random.Generator | None = None) -> Bytes:
+    """What stands behind a head, of a picture's own colours: itself out of focus; with ``rng`` also other things."""
+    kind = 0.0 if rng is None else rng.random()
+    side = len(picture)
+    if kind < 0.5 or rng is None:
+        width = 2 * round(BLUR * side / 2) + 1
+        return np.asarray(cv2.blur(picture, (width, width)), np.uint8)
+    if kind < 0.7:
+        return picture
+    if kind < 0.85:
+        piece = max(side // 5, 1)
+        x, y = rng.integers(0, side - piece + 1, 2)
+        part = picture[y : y + piece, x : x + piece]
+        return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.full_like(picture, picture[tuple(rng.integers(0, side, 2))])

@@ -1,10 +1,9 @@
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mesh_faces import context
+from mesh_faces import IMAGES, context
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -15,7 +14,6 @@ from ferkit_mesh.loading import head_of
 from ferkit_mesh.network import MeshNet
 from ferkit_mesh.pose import Mesh
 
-IMAGES = Path(__file__).parents[3] / "examples" / "images"
 WEIGHTS = resources.files("ferkit_mesh") / "weights" / "mesh.safetensors"
 
 

@@ -1,5 +1,7 @@
 """Faces that the tests share."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -8,6 +10,7 @@ from ferkit.geometry import angles_to_rotation
 from ferkit.weights import WeightsStore
 from ferkit_mesh.turning import Camera, turn
 
+IMAGES = Path(__file__).parents[3] / "examples" / "images"
 FACE = (170.0, 55.0, 280.0, 185.0)  # the astronaut's, by eye
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,28 @@ def test_a_turned_face_is_brought_back(estimate, frontal, head, astronaut, yaw):
 def test_it_is_framed_as_alignment_frames_a_face(estimate, frontal, astronaut):
     result = frontal(margin=0.0)(ImageBatch((astronaut,), ("",)), estimate(astronaut, FACE))[0]
     assert (result.landmarks / 112 - FACE_TEMPLATE).abs().max() < 0.08
+
+
+def test_of_a_crop_the_view_is_framed_as_the_crop_of_a_data_set(estimate, frontal, head, astronaut):
+    """No margin comes in between data set and recognizer."""
+    picture, box, points = turned(estimate, head, astronaut, 50.0)
+    batch, faces = known(picture, points)
+    crop = replace(faces, is_crop=torch.tensor([True]))
+    result, without = frontal()(batch, crop)[0], frontal(margin=0.0)(batch, faces)[0]
+    assert result.image.shape == (3, 112, 112)
+    assert (result.image == without.image).all()
+    recipe = {
+        "detector": {"use": "given"},
+        "normalizer": {"use": "mesh-frontal", "above_yaw": 30},
+        "pose": {"use": "mesh"},
+    }
+    fer = ferkit.pipeline("default", {**recipe, "align.size": 112})
+    x0, y0, x1, y1 = (int(corner) for corner in box)
+    cut = ImageBatch((picture[:, y0:y1, x0:x1].contiguous(),), ("",))
+    views, _ = fer.views(cut, fer.crops(cut, Faces.of([0], [[0, 0, x1 - x0, y1 - y0]], is_crop=True)))
+    assert views.view == ("frontal",)
+    eyes = estimate(views.pixels[0].mul(255).byte(), (0.0, 0.0, 112.0, 112.0)).landmarks["mesh"][0][[33, 263], 0]
+    assert float(eyes[1] - eyes[0]) > 45, "the face fills the view"
 
 
 def marked(points, picture, corner, colour):

@@ -62,11 +62,19 @@ class MeshFrontal:
         self._config = config
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
-        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown."""
+        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown.
+
+        Of a crop, which is taken as it is, the view has no margin either.
+        """
+        framed = (self._config, self._config.model_copy(update={"margin": 0.0}))
         return [
-            self._turn(batch.images[index], mesh, score) if bool(torch.isfinite(mesh).all()) else None
-            for index, mesh, score in zip(
-                faces.image_index.tolist(), _meshes(faces), faces.pose_score.tolist(), strict=True
+            self._turn(batch.images[index], mesh, score, framed[crop]) if bool(torch.isfinite(mesh).all()) else None
+            for index, mesh, score, crop in zip(
+                faces.image_index.tolist(),
+                _meshes(faces),
+                faces.pose_score.tolist(),
+                faces.is_crop.tolist(),
+                strict=True,
             )
         ]
 
@@ -89,20 +97,20 @@ class MeshFrontal:
             )
         ]
 
-    def _turn(self, image: Tensor, mesh: Tensor, score: float) -> Frontal | None:
-        unit = self._config.size / FACE  # pixels of the result per unit of the head
+    def _turn(self, image: Tensor, mesh: Tensor, score: float, config: FrontalConfig) -> Frontal | None:
+        unit = config.size / FACE  # pixels of the result per unit of the head
         points = mesh[:POINTS].numpy()
         _, _, scale = self._head.rotation(points)
         if not scale > 0:
             return None
         low, high = points[:, :2].min(0), points[:, :2].max(0)
-        side = max(float((high - low).max()), scale * FACE * (1 + 2 * self._config.margin)) * AROUND
+        side = max(float((high - low).max()), scale * FACE * (1 + 2 * config.margin)) * AROUND
         pixels = max(round(side * min(unit / scale, 1)), 16)  # a small face is enlarged once only, when it is drawn
         corner = torch.from_numpy((low + high) / 2 - side / 2).double()
         square = torch.cat([torch.eye(2, dtype=torch.float64) * side, corner[:, None]], 1)
         source = cut(image, square, pixels).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
         moved = (points - np.append(corner.numpy(), 0)) * (pixels / side)
-        rendered = frontalize(source, moved.astype(np.float32), self._head, self._config)
+        rendered = frontalize(source, moved.astype(np.float32), self._head, config)
         five = to_five({"mesh": torch.from_numpy(rendered.points)[None]})
         assert five is not None
         inside = rendered.confidence[rendered.confidence > 0]

@@ -1,0 +1,207 @@
+"""``ferkit data pose-augment``: a data set's faces in known poses."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from mesh_faces import IMAGES
+from PIL import Image
+from typer.testing import CliRunner
+
+import ferkit
+from ferkit.cli import app
+from ferkit.datasets.manifest import COLUMNS
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path):
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, f"exit code {result.exit_code}, not {code}: {result.output} {result.exception}"
+        return result
+
+    return run
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """Two crops of the same face, one of nothing, and one that can't be read."""
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    with Image.open(IMAGES / "astronaut.jpg") as picture:
+        face = picture.convert("RGB").crop((165, 50, 285, 190))
+    face.save(folder / "a,1.png")
+    face.convert("L").resize((48, 48)).save(folder / "b.png")
+    Image.new("L", (48, 48), 90).save(folder / "nothing.png")
+    lines = [
+        "id,image,label,subject,split,votes:happiness,votes:anger",
+        'a,"a,1.png",happiness,ann,train,3,1',
+        "b,b.png,anger,,validation,1,0",
+        "nothing,nothing.png,fear,,train,1,0",
+    ]
+    (folder / "faces.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def pose_augment(cli, *arguments, code=0):
+    data = ("manifest:crops/faces.csv", "--set", "data.crops=true")
+    return cli("data", "pose-augment", *data, *arguments, code=code)
+
+
+def rows(folder):
+    with (folder / "manifest.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_face_is_shown_in_every_pose_with_its_annotations(cli, crops, tmp_path):
+    result = pose_augment(cli, "--yaw=-60,0,60", "--pitch=0,20", "--out", "out", "--size", "96")
+    assert "12 pictures of 3 faces; left out: 1 no_pose" in result.stderr
+    assert "--data manifest:out/manifest.csv --set data.crops=true" in result.stderr
+    found = rows(tmp_path / "out")
+    assert [(row["yaw"], row["pitch"]) for row in found[:6]] == [
+        (f"{yaw:.1f}", f"{pitch:.1f}") for yaw in (-60, 0, 60) for pitch in (0, 20)
+    ]
+    assert len({row["id"] for row in found}) == 12
+    assert {row["group"] for row in found} == {"a", "b"}, "copies of a face are one group"
+    first = found[0]
+    assert [first[name] for name in ("label", "subject", "split", "votes:happiness", "votes:anger")] == [
+        *("happiness", "ann", "train"),
+        *("3.0", "1.0"),
+    ]
+    assert set(first) <= {*COLUMNS, "votes:happiness", "votes:anger"}
+    assert "x0" not in first
+    with Image.open(tmp_path / "out" / first["image"]) as picture:
+        assert (picture.size, picture.mode) == ((96, 96), "RGB")
+    with Image.open(tmp_path / "out" / found[-1]["image"]) as picture:
+        assert picture.mode == "L", "grey stays grey"
+    assert not list((tmp_path / "out").glob("*.partial*"))
+
+
+def test_the_pose_is_the_one_that_was_asked_for(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw=-45,0,45", "--out", "out", "--split", "train")
+    shown = cli("evaluate", "frontal", "--data", "manifest:out/manifest.csv", "--out", "report", "--resamples", "100", "--set",
+                "data.crops=true", "--split", "train", "--set", "normalizer=null")  # fmt: skip
+    assert shown.exit_code == 0
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["by_yaw"]["45-60"]["n"] == 2
+    assert metrics["by_yaw"]["0-15"]["n"] == 1
+    fer = ferkit.pipeline("frontal", {"detector": {"use": "whole-image"}, "normalizer": None})
+    for row in rows(tmp_path / "out"):
+        pose = fer(str(tmp_path / "out" / row["image"]))[0].pose
+        assert abs(pose.yaw - float(row["yaw"])) < 12
+        assert abs(pose.pitch) < 12
+
+
+def test_random_poses_depend_on_seed_and_face_alone(cli, crops, tmp_path):
+    def made(out, *more):
+        pose_augment(cli, "--yaw=-80,80", "--roll=-10,10", "--copies", "3", "--vary", "--out", out, *more)
+        return {row["id"]: row for row in rows(tmp_path / out)}
+
+    one, other = made("one"), made("other", "--seed", "1")
+    assert len(one) == 6
+    assert all(-80 <= float(row["yaw"]) <= 80 and -10 <= float(row["roll"]) <= 10 for row in one.values())
+    assert all(row["yaw"] != other[name]["yaw"] for name, row in one.items())
+    alone = made("alone", "--split", "validation")
+    for name, row in alone.items():
+        assert row["yaw"] == one[name]["yaw"]
+        pictures = [
+            np.array(Image.open(tmp_path / out / r["image"])) for out, r in (("one", one[name]), ("alone", row))
+        ]
+        apart = np.abs(pictures[0].astype(int) - pictures[1])
+        assert np.median(apart) == 0, "but for the network's last bits, which depend on the batch"
+        assert apart.mean() < 0.5
+
+
+def test_originals_stand_beside_their_copies(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw", "50", "--out", "out", "--originals")
+    found = rows(tmp_path / "out")
+    assert [row["id"] for row in found] == ["a", "a@0", "nothing", "b", "b@0"]
+    assert found[0]["image"] == str(crops / "a,1.png")
+    assert found[0]["yaw"] == "", "nobody measured it"
+    check = cli("data", "check", "manifest:out/manifest.csv", "--set", "data.crops=true", "--json")
+    assert json.loads(check.stdout)["missing"] == []
+
+
+def test_faces_of_scenes_keep_a_box(cli, tmp_path):
+    (tmp_path / "scenes.csv").write_text(f"id,image,label\nann,{IMAGES / 'astronaut.jpg'},happiness\n")
+    cli("data", "pose-augment", "manifest:scenes.csv", "--yaw=-40,40", "--out", "out", "--size", "160")
+    for row in rows(tmp_path / "out"):
+        x0, y0, x1, y1 = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
+        assert 0 < x0 < x1 < 160
+        assert 0 < y0 < y1 < 160
+        assert 60 < y1 - y0 < 120
+    report = cli("evaluate", "default", "--data", "manifest:out/manifest.csv", "--out", "report", "--resamples", "100")
+    assert "2" in report.stdout
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["n_no_face"] == 0, "the box is the face's"
+
+
+def test_a_killed_run_goes_on(crops, tmp_path):
+    lines = ["id,image,label", *(f'{index},"a,1.png",happiness' for index in range(60))]
+    (crops / "many.csv").write_text("\n".join(lines) + "\n")
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "ferkit",
+            "data",
+            "pose-augment",
+            "manifest:crops/many.csv",
+            "--set",
+            "data.crops=true",
+        ),
+        *("--yaw=-70,-35,0,35,70", "--out", "out"),
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / "pose-augment.partial.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 16):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate()
+    if process.returncode == 130:  # else it was done before the signal came
+        assert "the same command goes on from there" in told
+        assert not (tmp_path / "out" / "manifest.csv").exists()
+        done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+        subprocess.run(command, cwd=tmp_path, check=True)
+        kept = [path for path, when in done.items() if path.stat().st_mtime_ns == when]
+        assert len(kept) >= 16 * 5, "what the journal has is not done again"
+    assert len(rows(tmp_path / "out")) == 300
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--yaw", "120"], "between -90 and 90"),
+        (["--yaw", "left"], "degrees separated by commas"),
+        (["--yaw", "nan"], "between -90 and 90"),
+        (["--yaw", "30", "--split", "test"], "test"),
+        (["--yaw", "30", "--recipe", "default"], "no normalizer"),
+        (["--yaw", "30", "--set", "normalizer.use=mirror"], "mesh-frontal"),
+        (["--yaw", "30", "--max-yaw", "0"], "could be posed"),
+    ],
+)
+def test_what_can_not_be_done_is_said(cli, crops, arguments, told):
+    assert told in pose_augment(cli, *arguments, "--out", "out", code=2).stderr
+
+
+def test_a_folder_of_something_else_is_left_alone(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw", "30", "--out", "out", "--split", "train")
+    before = (tmp_path / "out" / "manifest.csv").read_bytes()
+    assert "add --overwrite" in pose_augment(cli, "--yaw", "40", "--out", "out", code=2).stderr
+    assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
+    pose_augment(cli, "--yaw", "40", "--out", "out", "--overwrite")
+    assert {row["yaw"] for row in rows(tmp_path / "out")} == {"40.0"}
+
+
+def test_unreadable_pictures_are_counted_and_the_rest_is_done(cli, crops, tmp_path):
+    (crops / "b.png").write_bytes(b"\x89PNG but not really")
+    result = pose_augment(cli, "--yaw", "30", "--out", "out", code=1)
+    assert "1 unreadable" in result.stderr
+    assert len(rows(tmp_path / "out")) == 1

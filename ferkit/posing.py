@@ -91,7 +91,7 @@ def _number(digest: bytes) -> int:
 
 
 def pose_augment(
-    data: Data,
+    data: Data | None,
     out: Path,
     poses: Poses,
     recipe: RecipeSource = "frontal",
@@ -104,12 +104,13 @@ def pose_augment(
     device: str = "cpu",
     overwrite: bool = False,
     registry: Registry | None = None,
+    download: bool = False,
     shows: bool | None = None,
 ) -> tuple[Counter[str], bool]:
     """Show the faces of a data set in known poses.
 
     Args:
-        data: ``"name:path"`` of a data set, or a recipe's ``data`` as a mapping.
+        data: ``"name:path"`` of a data set, or a recipe's ``data`` as a mapping; None: what the recipe has.
         out: Folder for pictures and ``manifest.csv``; the same call goes on in it.
         poses: Which.
         recipe: Whose detector, pose estimator and normalizer, a :class:`ferkit.interfaces.Poser`, do it.
@@ -121,6 +122,7 @@ def pose_augment(
         device: Where to compute.
         overwrite: Whether what is in ``out`` is replaced.
         registry: Where components are looked up; the installed plugins by default.
+        download: Whether missing weights may be fetched from their hub.
         shows: Whether a bar is drawn on stderr; None: if that is a terminal.
 
     Returns:
@@ -132,9 +134,10 @@ def pose_augment(
     """
     loaded = recipe_with_data(recipe, data, overrides, registry)
     require_normalizer(loaded)
-    assert loaded.data is not None
+    if loaded.data is None:
+        raise FerkitError("there is nothing to show: name a data set, NAME:PATH, or the recipe's `data:`")
     assert loaded.normalizer is not None
-    weights = WeightsStore()
+    weights = WeightsStore(download)
     require_weights(loaded, weights, prepared_parts(loaded))
     context = Context(find_device(device), torch.float32, loaded.framework.seed, loaded.labels, weights)
     poser = build(loaded.normalizer, context)

@@ -1,7 +1,7 @@
 """The arms of the paper's ablation: what each changes in one recipe, and which can't be run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
@@ -29,9 +29,9 @@ WARPS: Mapping[str, Changes] = {
 }
 """Cheap normalizers that can stand in for the editor, the better first, and what else a recipe needs for them."""
 TURNS_NOTHING = "the recipe has no normalizer (--set normalizer=null)"
-NO_POSE_AUGMENTATION = (
-    "nothing under training.augment turns heads: flip, shift and rotation in the plane are in every arm"
-)
+POSER = "mesh-frontal"
+"""The normalizer that shows faces in other poses, where an arm learns from these."""
+NO_POSER = f"it needs the plugin of the normalizer {POSER} (ferkit-mesh)"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,14 @@ class Arm:
         what: In a few words.
         recipe: To be trained and judged; None where it can't be run.
         reason: Why it can't.
+        poser: Recipe that shows what the arm learns from in other poses, too; None: it learns from the data alone.
     """
 
     name: str
     what: str
     recipe: Recipe | None
     reason: str = ""
+    poser: Recipe | None = None
 
 
 def arms_of(base: Recipe, registry: Registry | None = None, *, seed: int = 0) -> list[Arm]:
@@ -80,10 +82,12 @@ def arms_of(base: Recipe, registry: Registry | None = None, *, seed: int = 0) ->
     controls = [
         arm(f"control-{name}", what, {**_view("both"), **changes}) for name, what, changes in _controls(registry)
     ]
-    augmented = Arm(
-        "control-pose-augmentation", "faces as they are, heads turned in training", None, NO_POSE_AUGMENTATION
-    )
-    return [*grid, *controls, augmented]
+    name, what = "control-pose-augmentation", "faces as they are; copies with turned heads are learnt from, too"
+    if POSER not in _normalizers(registry):
+        return [*grid, *controls, Arm(name, what, None, NO_POSER)]
+    posing = {"pose": {"use": "mesh"}, "normalizer": {"use": POSER}, "training": None}
+    poser = load_recipe({**base.resolved(), "seed": seed}, posing, registry=registry)
+    return [*grid, *controls, replace(arm(name, what, _view("aligned")), poser=poser)]
 
 
 def chosen(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
@@ -136,5 +140,10 @@ def _controls(registry: Registry | None) -> list[tuple[str, str, Changes]]:
 
 def _warp(registry: Registry | None) -> str:
     """The best of :data:`WARPS` that is installed."""
-    installed = {item.component.name for item in (registry or default_registry()).components("normalizer")}
+    installed = _normalizers(registry)
     return next(name for name in WARPS if name in installed)
+
+
+def _normalizers(registry: Registry | None) -> set[str]:
+    """Names of those that are installed."""
+    return {item.component.name for item in (registry or default_registry()).components("normalizer")}

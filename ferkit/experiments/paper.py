@@ -123,7 +123,7 @@ def reproduce_paper(
             runner.check(recipe, folder_of(out, arm.name, seed))
     for seed, every in enumerate(plans):
         for arm, recipe in _runnable(chosen(every, arms)):
-            runner.run(recipe, folder_of(out, arm.name, seed))
+            runner.run(recipe, folder_of(out, arm.name, seed), arm.poser)
     results = _gathered(data, out, plans, bootstrap)
     write_report(out, blocks(results), RESULTS, results)
     return results

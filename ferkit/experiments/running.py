@@ -4,17 +4,20 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ferkit.errors import FerkitError
 from ferkit.evaluation.compare import is_report
 from ferkit.recipe import Recipe, load_recipe
+from ferkit.recipe_model import Selection
 from ferkit.registry import Registry
 from ferkit.runs import write_text
 from ferkit.text import shown
 
-RECIPE, RUN, REPORT, ERROR = "recipe.yaml", "run", "report", "error.txt"
+RECIPE, POSED, RUN, REPORT, ERROR = "recipe.yaml", "posed", "run", "report", "error.txt"
+YAW, PITCH, ROLL, COPIES = (-75.0, 75.0), (-15.0, 15.0), (-10.0, 10.0), 2  # of faces shown in other poses
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,11 @@ class Runner:
                 f"remove {shown(folder)}"
             )
 
-    def run(self, recipe: Recipe, folder: Path) -> bool:
-        """Do what is not done yet; whether all is. What fails is told, and kept in ``error.txt``."""
+    def run(self, recipe: Recipe, folder: Path, poser: Recipe | None = None) -> bool:
+        """Do what is not done yet; whether all is. What fails is told, and kept in ``error.txt``.
+
+        With ``poser`` the recipe learns from its data and copies of these in other poses, and is judged by its data.
+        """
         name = f"{recipe.name}, seed {recipe.framework.seed}"
         if is_report(folder / REPORT):  # its predictions are what is written last
             return True
@@ -57,7 +63,7 @@ class Runner:
         write_text(folder / RECIPE, yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True))
         self.tell(f"{name}: {recipe.framework.description}")
         try:
-            self._train_and_judge(folder)
+            self._train_and_judge(folder, poser)
         except Exception as error:  # noqa: BLE001 - whatever a component raises, the other arms go on
             kind = "" if isinstance(error, FerkitError) else f"{type(error).__name__}: "
             cause = " ".join(f"{kind}{error}".split())
@@ -67,21 +73,53 @@ class Runner:
         (folder / ERROR).unlink(missing_ok=True)
         return True
 
-    def _train_and_judge(self, folder: Path) -> None:
+    def _train_and_judge(self, folder: Path, poser: Recipe | None) -> None:
         import torch
 
         from ferkit.evaluation.evaluate import evaluate
         from ferkit.training.train import train
 
-        train(folder / RECIPE, out=folder / RUN, device=self.device, registry=self.registry, download=self.download)
+        train(
+            folder / RECIPE,
+            self._posed(poser, folder / POSED) if poser else None,
+            out=folder / RUN,
+            device=self.device,
+            registry=self.registry,
+            download=self.download,
+        )
         evaluate(
             folder / RUN,
+            poser.resolved()["data"] if poser else None,
             out=folder / REPORT,
             device=self.device or ("cuda" if torch.cuda.is_available() else "cpu"),
             resamples=self.resamples,
             registry=self.registry,
             download=self.download,
         )
+
+    def _posed(self, poser: Recipe, folder: Path) -> dict[str, Any]:
+        """A recipe's ``data`` with what there is to learn from, and copies of it in other poses, made if they are not there."""
+        from ferkit.datasets import build_dataset
+        from ferkit.posing import MANIFEST, Poses, pose_augment
+        from ferkit.training.gathering import learnt_splits
+
+        assert poser.data is not None
+        dataset = build_dataset(poser.data)
+        if not (folder / MANIFEST).exists():
+            pose_augment(
+                None,
+                folder,
+                Poses(YAW, PITCH, ROLL, COPIES, vary=True, seed=poser.framework.seed),
+                poser.resolved(),
+                splits=learnt_splits(dataset, poser),
+                size=poser.framework.align.size,
+                originals=True,
+                device=self.device or "cpu",
+                registry=self.registry,
+                download=self.download,
+            )
+        own = {key: value for key, value in poser.resolved()["data"].items() if key in Selection.model_fields}
+        return {"use": "manifest", "path": str(folder / MANIFEST), "crops": dataset.is_crop, **own}
 
 
 def error_of(folder: Path) -> str:

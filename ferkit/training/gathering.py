@@ -105,9 +105,7 @@ def gather(
 def _sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
     """Samples to learn from and to judge by: two splits of the data, or one split by subject."""
     selection = recipe.selection
-    name = selection.split
-    if name not in dataset.splits and list(dataset.splits) == ["all"] and name == "train":
-        name = "all"  # the default means what there is
+    name, *_ = learnt_splits(dataset, recipe)
     samples = _split(dataset, name)
     if selection.validation == name:
         raise FerkitError(
@@ -117,6 +115,14 @@ def _sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]
     if isinstance(selection.validation, str):
         return samples, _split(dataset, selection.validation)
     return hold_out(samples, selection.validation, recipe.framework.seed)
+
+
+def learnt_splits(dataset: Dataset, recipe: Recipe) -> list[str]:
+    """The split that a recipe learns from, and after it the one by which it chooses, if that is another."""
+    name, held = recipe.selection.split, recipe.selection.validation
+    if name not in dataset.splits and list(dataset.splits) == ["all"] and name == "train":
+        name = "all"  # the default means what there is
+    return [name, held] if isinstance(held, str) else [name]
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

@@ -1,5 +1,6 @@
 """``ferkit reproduce paper``: end to end on RAF-DB's layout with tiny checkpoints, and what it makes of finished arms."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -109,12 +110,44 @@ def test_an_interrupted_experiment_goes_on_without_training_again(run, rafdb, op
     assert (recipe.normalizer, list(recipe.encoders), recipe.data.name) == (None, ["clip"], "rafdb")
 
 
+def recipes_of(arms):
+    return {name: arm.recipe for name, arm in arms.items() if arm.recipe}
+
+
+def test_the_control_learns_from_turned_heads_and_is_judged_by_the_data(run, rafdb, options, tmp_path):
+    command = ("paper", "--data", rafdb, "--out", "out", "--resamples", "100", "--device", "cpu")
+    command += ("--arms", "control-pose-augmentation", "--set", "normalizer=null")
+    told = run(*command, options=options)
+    arm = tmp_path / "out" / "arms" / "control-pose-augmentation"
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["arms"]["control-pose-augmentation"]["state"] == "done", told.output
+    with (arm / "posed" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["split"] for row in rows} == {"train"}
+    originals = [row for row in rows if "@" not in row["id"]]
+    assert (len(originals), len(rows)) == (21, 63), "each face, and two copies"
+    learnt = json.loads((arm / "run" / "metrics.json").read_text())
+    assert "manifest" in (arm / "run" / "recipe.yaml").read_text()
+    assert learnt
+    judged = ferkit.Evaluation.read(arm / "report", resamples=100)
+    assert judged.metrics["n"] == 7
+    assert not judged.rows["id"].str.contains("@").any()
+    before = written(arm)
+    run(*command, options=options)
+    assert written(arm) == before
+
+
 @pytest.mark.parametrize("name, classes", [("rafdb", None), ("expw", None), ("affectnet", 7)])
 def test_every_arm_changes_one_part_of_the_shipped_recipe(name, classes):
     arms = {arm.name: arm for arm in plan(f"{name}:data", {"align.size": 112}, seed=2)}
     assert set(GRID) < set(arms)
-    assert arms["control-pose-augmentation"].recipe is None and arms["control-pose-augmentation"].reason
-    recipes = {name: arm.recipe for name, arm in arms.items() if arm.recipe}
+    posed = arms["control-pose-augmentation"]
+    assert (posed.poser.pose.name, posed.poser.normalizer.name) == ("mesh", "mesh-frontal")
+    assert posed.recipe.normalizer is None, "it learns from turned heads, and turns none"
+    assert (
+        posed.recipe.pose.name == posed.recipe.resolved()["pose"]["use"] == recipes_of(arms)["aligned-fused"].pose.name
+    )
+    recipes = recipes_of(arms)
     base = recipes["both-fused"]
     assert (base.normalizer.name, base.normalization.keep, base.labels) == ("qwen-image-edit", "both", SEVEN)
     for arm, recipe in recipes.items():
@@ -131,7 +164,8 @@ def test_every_arm_changes_one_part_of_the_shipped_recipe(name, classes):
     assert recipes["control-resample"].normalizer.name == "resample"
     assert recipes["control-resample"].normalization.accept.max_yaw is None
     digests = [recipe.digest for recipe in recipes.values()]
-    assert len(set(digests)) == len(digests) == 12
+    assert len(digests) == 13
+    assert len(set(digests)) == 12, "with copies of other poses the same recipe is learnt from more"
 
 
 def test_the_warp_is_the_mesh_where_that_is_installed(monkeypatch):

@@ -38,6 +38,8 @@ class Preparation:
         self._pose = guarded(recipe.pose, build(recipe.pose, context), Faces, check_posed) if recipe.pose else None
         self._tells_pose = recipe.pose is not None or "pose" in recipe.detector.provides
         turner, part = None, recipe.normalizer
+        lent = recipe.pose.provides if recipe.pose else frozenset()
+        self._needs_landmarks = part is not None and bool(part.registered.component.needs & lent - {"pose"})
         self.turns = part is not None
         self.normalizer_version: str | None = None
         if part:
@@ -75,7 +77,7 @@ class Preparation:
     def crops(self, batch: ImageBatch, faces: Faces) -> Faces:
         """``faces`` that fill their pictures with their pose: the data's; as estimated; or by finding them with a border."""
         known = torch.isfinite(faces.pose[:, 0])
-        if not self._tells_pose or bool(known.all()):
+        if not self._needs_landmarks and (not self._tells_pose or bool(known.all())):
             return faces
         posed = self.with_pose(batch, faces)
         pose = torch.where(known[:, None], faces.pose, posed.pose.to(faces.pose))

@@ -68,6 +68,20 @@ def test_of_a_crop_the_view_is_framed_as_the_crop_of_a_data_set(estimate, fronta
     assert float(eyes[1] - eyes[0]) > 45, "the face fills the view"
 
 
+def test_a_crop_whose_pose_the_data_knows_is_turned_all_the_same(estimate, head, astronaut):
+    """The pose is the data's; the mesh is not in it."""
+    picture, box, _ = turned(estimate, head, astronaut, 50.0)
+    x0, y0, x1, y1 = (int(corner) for corner in box)
+    recipe = {"normalizer": {"use": "mesh-frontal", "above_yaw": 30}, "pose": {"use": "mesh"}}
+    fer = ferkit.pipeline("default", recipe)
+    batch = ImageBatch((picture[:, y0:y1, x0:x1].contiguous(),), ("",))
+    known = Faces.of([0], [[0, 0, x1 - x0, y1 - y0]], is_crop=True, pose=torch.tensor([[50.0, 0.0, 0.0]]))
+    faces = fer.crops(batch, known)
+    assert faces.pose.tolist() == [[50.0, 0.0, 0.0]]
+    views, flags = fer.views(batch, faces)
+    assert (views.view, flags) == (("frontal",), ((),))
+
+
 def marked(points, picture, corner, colour):
     """A spot on a cheek."""
     x, y = points[corner, :2].astype(int)

@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("faces", type=Path, nargs="+")
     parser.add_argument("--head", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--again", type=Path, help="a finished run, from whose average weights this one begins")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=65)
     args = parser.parse_args()
@@ -122,6 +123,8 @@ def main() -> None:
     torch.manual_seed(0)
     network, loss = MeshNet(len(head.basis)), Loss(head)
     started(network, args.start)
+    if args.again:
+        network.load_state_dict(load(args.again / LAST, KEPT)["average"])
     average = MeshNet(len(head.basis))
     fixed_part = [network.conv_stem, network.bn1, *list(network.blocks)[:FROZEN]]
     for module in fixed_part:

@@ -34,8 +34,34 @@ def crop_pose(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator |
         pose is unknown.
     """
     angles, score = torch.full((len(crops), 3), torch.nan), torch.full((len(crops),), torch.nan)
+    rows, faces = _second_look(crops, detector, pose)
+    angles[rows], score[rows] = faces.pose.cpu(), faces.pose_score.cpu()
+    return angles, score
+
+
+def with_crop_pose(batch: ImageBatch, faces: Faces, detector: Detector, pose: PoseEstimator | None = None) -> Faces:
+    """``faces``, one a crop, with pose and landmarks where they have none yet: what a data set says of a pose stays."""
+    no_pose, unknown = torch.isnan(faces.pose[:, 0]), torch.isnan(faces.pose[:, 0])
+    for points in faces.landmarks.values():
+        unknown = unknown | ~torch.isfinite(points).flatten(1).all(1)
+    places = torch.nonzero(unknown).flatten()
+    rows, found = _second_look([batch.images[index] for index in faces.image_index[places].tolist()], detector, pose)
+    places = places[rows]
+    angles, scores = faces.pose.clone(), faces.pose_score.clone()
+    new = no_pose[places]
+    angles[places[new]], scores[places[new]] = found.pose.cpu()[new], found.pose_score.cpu()[new]
+    landmarks = {}
+    for scheme, points in found.landmarks.items():
+        known = faces.landmarks.get(scheme, torch.full((len(faces), *points.shape[1:]), torch.nan)).clone()
+        known[places] = torch.where(torch.isfinite(known[places]), known[places], points.cpu())
+        landmarks[scheme] = known
+    return faces.with_pose(angles, scores).with_landmarks(**landmarks)
+
+
+def _second_look(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator | None) -> tuple[Tensor, Faces]:
+    """Which crops show a face when they have a border, and those faces with landmarks in pixels of their crops."""
     if not len(crops):
-        return angles, score
+        return torch.zeros(0, dtype=torch.int64), Faces.none()
     framed = [_framed(crop) for crop in crops]
     extents = tuple(Faces.of([0], box) for _, box in framed)
     batch = ImageBatch(tuple(picture for picture, _ in framed), ("crop",) * len(crops), extents)
@@ -45,18 +71,16 @@ def crop_pose(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator |
     if pose and len(faces):
         faces = pose(batch, faces)
     rows = torch.tensor(list(best), dtype=torch.int64)
-    angles[rows], score[rows] = faces.pose.cpu(), faces.pose_score.cpu()
-    return angles, score
-
-
-def with_crop_pose(batch: ImageBatch, faces: Faces, detector: Detector, pose: PoseEstimator | None = None) -> Faces:
-    """``faces``, one a crop, with pose where they have none yet: what a data set says of a pose stays."""
-    unknown = torch.isnan(faces.pose[:, 0])
-    crops = [batch.images[index] for index in faces.image_index[unknown].tolist()]
-    angles, score = crop_pose(crops, detector, pose)
-    all_angles, all_scores = faces.pose.clone(), faces.pose_score.clone()
-    all_angles[unknown], all_scores[unknown] = angles, score
-    return faces.with_pose(all_angles, all_scores)
+    corners = torch.stack([extents[row].boxes[0, :2] for row in best]) if best else torch.zeros(0, 2)
+    scales = torch.tensor(
+        [float(extents[row].boxes[0, 2] - extents[row].boxes[0, 0]) / crops[row].shape[2] for row in best]
+    )
+    landmarks = {}
+    for scheme, points in faces.landmarks.items():
+        moved = points.clone()
+        moved[..., :2] -= corners[:, None]
+        landmarks[scheme] = moved / scales[:, None, None]
+    return rows, faces.with_landmarks(**landmarks)
 
 
 def _framed(crop: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,8 @@ class Preparation:
         judges = {
             name: StagedEncoder(part, build(part, context), len(recipe.labels)) for name, part in recipe.judges.items()
         }
-        enough = pose is not None and pose.registered.component.needs <= {"landmarks:5"}
+        told = pose.registered.component if pose else None  # whether five landmarks are enough for it
+        enough = told is not None and told.needs <= {"landmarks:5"} and "landmarks:5" in told.needs | told.uses
         return Acceptance(
             recipe.framework.align,
             accept,

@@ -99,7 +99,8 @@ def pose_augment(
 
     A run that was stopped goes on with the same command: DIR/pose-augment.partial.jsonl holds what is done until all is.
     """
-    from ferkit.posing import JOURNAL, MANIFEST, Poses, pose_augment
+    from ferkit.posed_set import JOURNAL, MANIFEST
+    from ferkit.posing import Poses, pose_augment
 
     folder = named_folder(out, "--out")
     poses = Poses(_angles(yaw, "--yaw"), _angles(pitch, "--pitch"), _angles(roll, "--roll"), copies, vary, seed)

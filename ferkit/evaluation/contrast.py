@@ -15,7 +15,7 @@ from ferkit.evaluation.resampling import Bootstrap
 def contrast(pairs: Pairs, bootstrap: Bootstrap) -> dict[str, Any]:
     """All figures of a comparison as plain data; ``by_yaw`` is by A's pose, its p-values adjusted over its bins."""
     yaw = pairs.rows["yaw"].to_numpy(dtype=np.float64)
-    bins = {name: _of_bin(pairs.answers.select(there), bootstrap) for name, there in by_yaw(yaw).items()}
+    bins = {name: differences_of_part(pairs.answers.select(there), bootstrap) for name, there in by_yaw(yaw).items()}
     tested = {name: each["mcnemar_p"] for name, each in bins.items() if each["n_scored"]}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return {
@@ -56,7 +56,7 @@ def differences(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
     }
 
 
-def _of_bin(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
+def differences_of_part(answers: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
     """The same of a part of the faces: where these are few, a resample repeats the few, and its interval says too much."""
     found = differences(answers, bootstrap)
     return found if not found["too_small"] else {**found, "difference": {**found["difference"], **_intervals({})}}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferkit.evaluation.bins import by_yaw
-from ferkit.evaluation.contrast import differences
+from ferkit.evaluation.contrast import differences_of_part
 from ferkit.evaluation.edits import AFTER, BEFORE, COSINE, encoders_of
 from ferkit.evaluation.figures import SMALL, Answers, mean, share
 from ferkit.evaluation.resampling import Bootstrap, Floats, Integers
@@ -145,7 +145,7 @@ def quality(part: Part) -> dict[str, Any]:
         },
         **{f"within_{limit}": posed.share(left <= limit) for limit in WITHIN},
         "unchanged": posed.share(np.abs(after - before)[known] < UNCHANGED),
-        "judge": differences(_answers(part), part.bootstrap),
+        "judge": differences_of_part(_answers(part), part.bootstrap),
         "neutral_drift": part.mean(part.values("neutral_after") - part.values("neutral_before")),
         "cosine": {name: part.mean(part.values(f"{name}{COSINE}")) for name in encoders_of(part.rows)},
         "frontal": {name: _beside_frontal(part, name) for name in encoders_of(part.rows)},

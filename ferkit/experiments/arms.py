@@ -54,7 +54,7 @@ class Arm:
 
 
 def arms_of(base: Recipe, registry: Registry | None = None, *, seed: int = 0) -> list[Arm]:
-    """Every arm, the grid first, then the controls, which change one thing in :data:`PAPER`.
+    """Every arm, the grid first, then the controls, which change one thing in :data:`PAPER`, the last in ``aligned-fused``.
 
     Args:
         base: With encoders ``clip`` and ``vit`` and ``data``, such as the recipe ``paper-rafdb``.
@@ -85,9 +85,11 @@ def arms_of(base: Recipe, registry: Registry | None = None, *, seed: int = 0) ->
     name, what = "control-pose-augmentation", "faces as they are; copies with turned heads are learnt from, too"
     if POSER not in _normalizers(registry):
         return [*grid, *controls, Arm(name, what, None, NO_POSER)]
-    posing = {"pose": {"use": "mesh"}, "normalizer": {"use": POSER}, "training": None}
-    poser = load_recipe({**base.resolved(), "seed": seed}, posing, registry=registry)
-    return [*grid, *controls, replace(arm(name, what, _view("aligned")), poser=poser)]
+    poser = arm(name, what, {"pose": {"use": "mesh"}, "normalizer": None, "training": None})
+    posing = {"normalizer": {"use": POSER, "samples": 1, "accept": None}}
+    assert poser.recipe is not None
+    poses = load_recipe(poser.recipe.resolved(), posing, registry=registry)
+    return [*grid, *controls, replace(arm(name, what, _view("aligned")), poser=poses)]
 
 
 def chosen(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:

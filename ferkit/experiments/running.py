@@ -8,16 +8,17 @@ from typing import Any
 
 import yaml
 
+from ferkit.datasets.held import Held
 from ferkit.errors import FerkitError
 from ferkit.evaluation.compare import is_report
 from ferkit.recipe import Recipe, load_recipe
-from ferkit.recipe_model import Selection
 from ferkit.registry import Registry
 from ferkit.runs import write_text
 from ferkit.text import shown
 
 RECIPE, POSED, RUN, REPORT, ERROR = "recipe.yaml", "posed", "run", "report", "error.txt"
 YAW, PITCH, ROLL, COPIES = (-75.0, 75.0), (-15.0, 15.0), (-10.0, 10.0), 2  # of faces shown in other poses
+LEARNT, HELD = "train", "validation"  # splits of those and of what they are judged by
 
 
 @dataclass(frozen=True)
@@ -98,28 +99,38 @@ class Runner:
         )
 
     def _posed(self, poser: Recipe, folder: Path) -> dict[str, Any]:
-        """A recipe's ``data`` with what there is to learn from, and copies of it in other poses, made if they are not there."""
+        """The ``data`` of a recipe for learning, with copies of what is learnt from in other poses, made if they are not there.
+
+        What is held out is what every other arm holds out, as it is.
+        """
+        import torch
+
         from ferkit.datasets import build_dataset
-        from ferkit.posing import MANIFEST, Poses, pose_augment
-        from ferkit.training.gathering import learnt_splits
+        from ferkit.posed_set import MANIFEST
+        from ferkit.posing import Poses, pose_augment
+        from ferkit.training.gathering import sides
 
         assert poser.data is not None
         dataset = build_dataset(poser.data)
         if not (folder / MANIFEST).exists():
-            pose_augment(
-                None,
+            learnt, held = sides(dataset, poser)
+            count, _ = pose_augment(
+                Held({LEARNT: learnt, HELD: held}, dataset.is_crop),
                 folder,
                 Poses(YAW, PITCH, ROLL, COPIES, vary=True, seed=poser.framework.seed),
                 poser.resolved(),
-                splits=learnt_splits(dataset, poser),
+                splits=[LEARNT],
+                plain=[HELD],
                 size=poser.framework.align.size,
                 originals=True,
-                device=self.device or "cpu",
+                device=self.device or ("cuda" if torch.cuda.is_available() else "cpu"),
                 registry=self.registry,
                 download=self.download,
             )
-        own = {key: value for key, value in poser.resolved()["data"].items() if key in Selection.model_fields}
-        return {"use": "manifest", "path": str(folder / MANIFEST), "crops": dataset.is_crop, **own}
+            self.tell(f"{count['copies']} copies of {len(learnt)} faces in other poses: {shown(folder)}")
+        own = {"drop_labels": list(poser.selection.drop_labels)}
+        split = {"split": LEARNT, "validation": HELD}
+        return {"use": "manifest", "path": str(folder / MANIFEST), "crops": dataset.is_crop, **split, **own}
 
 
 def error_of(folder: Path) -> str:

@@ -85,7 +85,7 @@ def gather(
     dataset: Dataset = build(recipe.data, context)
     for remark in getattr(dataset, "remarks", ()):
         warnings.warn(f"the data: {remark}", stacklevel=2)
-    learn, held = _sides(dataset, recipe)
+    learn, held = sides(dataset, recipe)
     drop = recipe.selection.drop_labels
     require_dropped([*learn, *held], drop)
     targets = class_targets(learn, recipe.labels, drop)
@@ -102,10 +102,12 @@ def gather(
     return faces, _gathered(judged, dataset, recipe, context, cache, False, shared, advance)
 
 
-def _sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
     """Samples to learn from and to judge by: two splits of the data, or one split by subject."""
     selection = recipe.selection
-    name, *_ = learnt_splits(dataset, recipe)
+    name = selection.split
+    if name not in dataset.splits and list(dataset.splits) == ["all"] and name == "train":
+        name = "all"  # the default means what there is
     samples = _split(dataset, name)
     if selection.validation == name:
         raise FerkitError(
@@ -115,14 +117,6 @@ def _sides(dataset: Dataset, recipe: Recipe) -> tuple[list[Sample], list[Sample]
     if isinstance(selection.validation, str):
         return samples, _split(dataset, selection.validation)
     return hold_out(samples, selection.validation, recipe.framework.seed)
-
-
-def learnt_splits(dataset: Dataset, recipe: Recipe) -> list[str]:
-    """The split that a recipe learns from, and after it the one by which it chooses, if that is another."""
-    name, held = recipe.selection.split, recipe.selection.validation
-    if name not in dataset.splits and list(dataset.splits) == ["all"] and name == "train":
-        name = "all"  # the default means what there is
-    return [name, held] if isinstance(held, str) else [name]
 
 
 def _split(dataset: Dataset, name: str) -> list[Sample]:

@@ -200,6 +200,59 @@ def test_a_folder_of_something_else_is_left_alone(cli, crops, tmp_path):
     assert {row["yaw"] for row in rows(tmp_path / "out")} == {"40.0"}
 
 
+def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops, tmp_path, monkeypatch):
+    pose_augment(cli, "--yaw=-60,60", "--out", "out")
+    assert "none of 3 faces could be posed: 1 no_pose, 2 turned" in (
+        pose_augment(cli, "--yaw", "0", "--max-yaw", "0", "--out", "out", "--overwrite", code=2).stderr
+    )
+    assert not (tmp_path / "out" / "manifest.csv").exists(), "its pictures are gone"
+    assert not list((tmp_path / "out" / "images").iterdir())
+    (tmp_path / "out" / "images" / "mine.png").write_bytes(b"somebody's")
+    pose_augment(cli, "--yaw", "20", "--out", "out", "--overwrite")
+    assert (tmp_path / "out" / "images" / "mine.png").exists()
+
+
+def test_a_run_begun_with_scenes_is_not_gone_on_with_as_crops(cli, crops, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    command = ("data", "pose-augment", "manifest:crops/faces.csv", "--yaw", "30", "--out", "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.posed_set.PosedSet._finish", stop)
+        assert "goes on from there" in cli(*command, code=130).stderr
+    assert "--overwrite" in cli(*command, "--set", "data.crops=true", code=2).stderr
+
+
+def test_ids_that_would_be_there_twice_are_noticed_before_anything_is_made(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw", "20", "--out", "out", "--originals")
+    again = (
+        "data",
+        "pose-augment",
+        "manifest:out/manifest.csv",
+        "--set",
+        "data.crops=true",
+        "--yaw",
+        "20",
+        "--originals",
+    )
+    assert "'a@0' would be there more than once" in cli(*again, "--out", "twice", code=2).stderr
+    assert not (tmp_path / "twice").exists()
+
+
+def test_a_split_names_no_folder(cli, crops, tmp_path):
+    table = (crops / "faces.csv").read_text().replace("train", "../../up")
+    (crops / "faces.csv").write_text(table)
+    pose_augment(cli, "--yaw", "20", "--out", "deep/out")
+    assert {path.name for path in tmp_path.iterdir()} == {"crops", "deep"}
+    assert {row["split"] for row in rows(tmp_path / "deep" / "out")} == {"../../up", "validation"}
+
+
+def test_captions_are_kept(cli, crops, tmp_path):
+    (crops / "faces.csv").write_text('id,image,label,caption\na,"a,1.png",happiness,a smile\n')
+    pose_augment(cli, "--yaw", "20", "--out", "out")
+    assert rows(tmp_path / "out")[0]["caption"] == "a smile"
+
+
 def test_unreadable_pictures_are_counted_and_the_rest_is_done(cli, crops, tmp_path):
     (crops / "b.png").write_bytes(b"\x89PNG but not really")
     result = pose_augment(cli, "--yaw", "30", "--out", "out", code=1)

@@ -116,7 +116,9 @@ class MeshFrontal:
         inside = rendered.confidence[rendered.confidence > 0]
         quality = float(inside.mean()) if inside.size else 0.0
         known = 1.0 if np.isnan(score) else score
-        return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality)
+        low, high = rendered.points[:, :2].min(0), rendered.points[:, :2].max(0)
+        box = torch.from_numpy(np.concatenate([low, high]).clip(0, len(rendered.picture)))
+        return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality, box)
 
 
 def _meshes(faces: Faces) -> Tensor:

@@ -188,7 +188,7 @@ def test_a_dry_run_lists_arms_and_missing_weights(run, options, tmp_path):
     told = run("paper", "--data", "rafdb:nowhere", "--out", "out", "--dry-run", options=missing)
     assert all(name in told.stdout for name in GRID)
     assert str(tmp_path / "nowhere") in told.stdout
-    assert "12 arms can be run; 1 weights are missing" in told.stderr
+    assert "13 arms can be run; 1 weights are missing" in told.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,9 @@
     python export.py --run runs/nano --faces faces/faces.csv --out ../src/ferkit_nano/weights/nano.safetensors
 
 One temperature, fitted to the FER2013 pictures that were held out of training, is folded into the classifier; tensors are
-stored as fp16. It prints the digest that belongs into ``ferkit_nano/__init__.py``.
+stored as fp16. With ``--blend`` the weights are the mean of these and of those of an earlier round from which they were
+learnt, so that less is lost of what that one knew (Wortsman et al., CVPR 2022). It prints the digest that belongs into
+``ferkit_nano/__init__.py``.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 
 import ferkit
@@ -42,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--blend", type=Path, help="weights of an earlier export, with which the mean is taken")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     recipe = ferkit.load_recipe(args.run)
@@ -59,6 +62,9 @@ def main() -> None:
     tensors = base | {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     for name in ("classifier.weight", "classifier.bias"):
         tensors[name] = tensors[name] / scale
+    if args.blend:
+        earlier = load_file(args.blend)
+        tensors = {name: (tensor.float() + earlier[name].float()) / 2 for name, tensor in tensors.items()}
     kept = {"labels": json.dumps(recipe.labels), "size": metadata["size"]}
     save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, args.out, kept)
     accuracy = float((logits.argmax(1) == truth).mean())

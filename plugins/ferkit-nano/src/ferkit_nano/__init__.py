@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=5b74d100dea27f9609bc3817afde37b2dc71a2e8157deb4171d31dbacbd2302e"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=dbd7be9bc3813bca5e5a611d81436eab67949694ec5015ac2d8350ef69919dae"
 )
 
 

@@ -78,7 +78,7 @@ def test_a_scenes_rows_are_what_predict_says(judged, installed):
 
 def test_the_pose_of_bins_and_its_estimator_are_told(judged):
     found, _ = judged
-    assert found.provenance["pose"]["estimator"].startswith("ferkit:landmark-pnp ")
+    assert found.provenance["pose"]["estimator"].startswith("ferkit-mesh:mesh ")
     bins = found.metrics["by_yaw"]
     assert sum(each["n"] for each in bins.values()) == 31
     assert bins["no pose"]["n"] == found.rows["yaw"].isna().sum() >= 2  # missed faces have none

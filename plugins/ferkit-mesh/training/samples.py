@@ -97,7 +97,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if plain:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
-        shape = other_depth((points - middle) @ old, rng)
+        shape = other_depth((points - middle) @ old, sources.head, rng)
         turned = turn(crop, points, sources.head, varied_camera(rotation, scale, shift, rng), CANVAS, shape)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)

@@ -17,7 +17,8 @@ from ferkit_mesh.varying import Bytes, Floats, backdrop, other_depth, varied_cam
 
 ROOM = 2.0  # side of the picture around a face of a scene, in units of its landmarks' extent
 AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
-ZOOM, MOVE = 0.08, 0.06  # standard deviations of size and place where they vary
+ZOOM, MOVE = 0.1, 0.07  # standard deviations of size and place where they vary
+CENTRED = 0.3  # share of varied pictures with the landmarks in the middle, however the face's own picture is framed
 
 
 def posed(
@@ -59,12 +60,14 @@ def posed(
     home = (points.mean(0)[:2] - corner) * (size / side)
     if rng is not None:
         zoom *= float(np.exp(rng.normal(0, ZOOM)))
+        if rng.random() < CENTRED:
+            home = np.full(2, size / 2)
         home += rng.normal(0, MOVE * size, 2)
     shift = (home - (own @ wanted.T).mean(0)[:2] * zoom).astype(np.float32)
     if rng is None:
         turned = turn(source, moved, head, Camera(wanted, zoom, shift), size)
     else:
-        turned = turn(source, moved, head, varied_camera(wanted, zoom, shift, rng), size, other_depth(own, rng))
+        turned = turn(source, moved, head, varied_camera(wanted, zoom, shift, rng), size, other_depth(own, head, rng))
     edge = round(pixels * (1 - 1 / AROUND) / 2)
     inner = source[edge : pixels - edge, edge : pixels - edge]
     whole = np.asarray(cv2.resize(inner, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)

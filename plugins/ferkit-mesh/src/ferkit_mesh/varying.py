@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ferkit_mesh.head import RINGS
+from ferkit_mesh.head import RINGS, Head
 from ferkit_mesh.turning import Camera
 
 Floats = NDArray[np.float32]
@@ -16,20 +16,25 @@ def varied_camera(rotation: Floats, scale: float, shift: Floats, rng: np.random.
     """A view with its own distance, light, and volume of hair."""
     distance = np.exp(rng.uniform(np.log(4), np.log(20))) if rng.random() < 0.5 else np.inf
     lamp = None
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         direction = rng.normal(0, 1, 3) * [1, 1, 0.5]
-        lamp = (direction * abs(rng.normal(0, 0.5)) / np.linalg.norm(direction)).astype(np.float32)
+        lamp = (direction * abs(rng.normal(0, 0.6)) / np.linalg.norm(direction)).astype(np.float32)
     rings: tuple[tuple[float, float], ...] = RINGS
     if rng.random() < 0.5:
         rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
     return Camera(rotation, scale, shift, float(distance), lamp, rings)
 
 
-def other_depth(shape: Floats, rng: np.random.Generator) -> Floats:
-    """The face deeper or flatter, its cheeks and forehead more or less far back: the teacher's depth is a guess, too."""
+def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
+    """The face deeper or flatter, its cheeks and forehead more or less far back, or as deep as the mean head.
+
+    The teacher's depth is a guess, and other renderers guess otherwise.
+    """
     unit = np.linalg.norm(shape[33] - shape[263])
     x, y, z = (shape / unit).T
-    z = z * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.12) * x * x + rng.normal(0, 0.06) * (y - 0.3) ** 2
+    if rng.random() < 0.25:
+        z = head.mean[:, 2].copy()
+    z = z * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.15) * x * x + rng.normal(0, 0.08) * (y - 0.3) ** 2
     z -= (z[33] + z[263]) / 2
     return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
 

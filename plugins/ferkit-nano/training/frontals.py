@@ -1,0 +1,76 @@
+"""Frontal views of the turned faces in a table, as further rows: what the recipe `frontal` shows the encoder.
+
+python frontals.py faces/turned/manifest.csv --out faces/frontal
+
+Rows keep the labels, votes and group of the turned face; their pose is unknown. The same command goes on where it was stopped.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.progress import track
+
+from ferkit.cache import Cache
+from ferkit.datasets import open_dataset
+from ferkit.evaluation.locating import decoded, locate
+from ferkit.interfaces import Context
+from ferkit.preparation import Preparation
+from ferkit.recipe import load_recipe
+from ferkit.weights import WeightsStore
+from ferkit.writers import replacing, write_csv
+
+BATCH = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path, help="as ferkit data pose-augment writes it, pictures cropped to the face")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--above-yaw", type=float, default=35.0)
+    parser.add_argument("--every", type=int, default=1, help="take each n-th turned face only")
+    args = parser.parse_args()
+    recipe = load_recipe("frontal", {"normalizer.above_yaw": 0, "normalizer.cache": False})
+    preparation = Preparation(
+        recipe, Context(torch.device("cpu"), torch.float32, 0, recipe.labels, WeightsStore(False)), Cache()
+    )
+    with args.table.open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    dataset = open_dataset("manifest", path=str(args.table), crops=True)
+    samples = [
+        sample
+        for split in dataset.splits
+        for sample in dataset.samples(split)
+        if sample.pose and abs(sample.pose[0]) >= args.above_yaw
+    ][:: args.every]
+    (args.out / "images").mkdir(parents=True, exist_ok=True)
+    table = []
+    for start in track(range(0, len(samples), BATCH)):
+        part = samples[start : start + BATCH]
+        paths = [args.out / "images" / f"{index:06d}.png" for index in range(start, start + len(part))]
+        if not any(path.exists() for path in paths):
+            _draw(preparation, part, paths)
+        for sample, path in zip(part, paths, strict=True):
+            if path.exists():
+                here = {"id": f"{sample.id}#frontal", "image": str(path.relative_to(args.out))}
+                table.append(rows[sample.id] | here | {"yaw": "", "pitch": "", "roll": ""})
+    with replacing(args.out / "manifest.csv") as path:
+        write_csv(path, table, list(table[0]))
+
+
+@torch.inference_mode()
+def _draw(preparation: Preparation, samples: list, paths: list[Path]) -> None:
+    """The frontal view of each face whose mesh is found, as the encoder would get it."""
+    pictures, _ = decoded(samples)
+    located = locate(samples, pictures, preparation, True)
+    _, outcomes = preparation.outcomes(located.batch, located.faces)
+    for outcome, path in zip(outcomes, paths, strict=True):
+        if outcome.view is not None:
+            pixels = outcome.view.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+            Image.fromarray(pixels).save(path)
+
+
+if __name__ == "__main__":
+    main()

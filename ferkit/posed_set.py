@@ -26,10 +26,11 @@ from ferkit.stages import stage
 from ferkit.types import Pose
 from ferkit.writers import make_folder, replacing, write_csv
 
-MANIFEST, JOURNAL, PICTURES = "manifest.csv", "pose-augment.partial.jsonl", "images"
+MANIFEST, JOURNAL, PICTURES, LEFT_OUT = "manifest.csv", "pose-augment.partial.jsonl", "images", "left_out.csv"
 COLUMNS = ("id", "image", "label", "x0", "y0", "x1", "y1", *Pose._fields, "subject", "group", "split", "caption")
 BOX = COLUMNS[3:7]
-SYNC, BATCH = 256, 16  # records after which the disk is told to write; faces looked at at once
+SYNC = 256  # records after which the disk is told to write
+BATCH, COPIES = 16, 64  # faces looked at at once, at most; pictures made of them, if that is not one face
 NO_POSE, TURNED, IMPOSSIBLE, UNREADABLE = "no_pose", "turned", "not_posed", "unreadable"
 _PICTURE = re.compile(r"\d{6,}(-\d+)?\.png")
 
@@ -86,10 +87,16 @@ class PosedSet:
                 raise FerkitError(
                     f"{folder / MANIFEST} exists: add --overwrite to replace it, or choose another folder"
                 )
+            if not overwrite and not len(journal):
+                _require_empty(folder)
             journal.begin(plain(header), overwrite=overwrite)
             if not len(journal):
                 _clear(folder)
-            self._work(folder, journal, shows)
+            try:
+                self._work(folder, journal, shows)
+            finally:
+                if not len(journal):  # which then is removed, and could not tell whose they are
+                    _clear(folder)
             count = self._finish(folder, journal)
             journal.finish()
         return count
@@ -98,7 +105,8 @@ class PosedSet:
         """Pose every sample that is not in the journal yet."""
         stems = {sample.id: f"{PICTURES}/{index:06d}" for index, (_, sample) in enumerate(self.samples)}
         rest = [sample for _, sample in self.samples if not journal.done(sample.id, sample.source)]
-        worked = records(iter(rest), BATCH, lambda chunk, pictures: self._rows(chunk, pictures, folder, stems))
+        most = min(BATCH, max(1, COPIES // len(self.poses(rest[0].id)))) if rest else 1
+        worked = records(iter(rest), most, lambda chunk, pictures: self._rows(chunk, pictures, folder, stems))
         for index, record in enumerate(progress(worked, len(rest), shows), 1):
             journal.append(record)
             if index % SYNC == 0:
@@ -135,7 +143,8 @@ class PosedSet:
         """Write the manifest; count."""
         found = {sample.id: journal.record(sample.id) for _, sample in self.samples}
         reasons = Counter(filter(None, map(_reason, found.values())))
-        copies = sum(len(record.rows[0]["made"]) for record in found.values() if record.rows)
+        made = [len(record.rows[0]["made"]) for record in found.values() if record.rows]
+        copies, faces = sum(made), sum(map(bool, made))
         if not copies:
             why = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
             raise FerkitError(f"none of {len(self.samples)} faces could be posed: {why}")
@@ -144,7 +153,26 @@ class PosedSet:
         names = [name for name in COLUMNS if not (self.is_crop and name in BOX)]
         with replacing(folder / MANIFEST) as path:
             write_csv(path, rows, [*names, *votes])
-        return Counter(samples=len(self.samples), copies=copies, **reasons)
+        self._tell_left_out(folder, found)
+        return Counter(samples=len(self.samples), faces=faces, copies=copies, **reasons)
+
+    def _tell_left_out(self, folder: Path, found: Mapping[str, Record]) -> None:
+        """Name what was not shown, and why."""
+        left = [
+            {
+                "id": sample.id,
+                "image": sample.source,
+                "reason": reason,
+                "message": (found[sample.id].error or ("", ""))[1],
+            }
+            for _, sample in self.samples
+            if (reason := _reason(found[sample.id]))
+        ]
+        if not left:
+            (folder / LEFT_OUT).unlink(missing_ok=True)
+            return
+        with replacing(folder / LEFT_OUT) as path:
+            write_csv(path, left, list(left[0]))
 
     def _lines(self, folder: Path, found: Mapping[str, Record]) -> Iterator[dict[str, Any]]:
         """The manifest's rows."""
@@ -167,6 +195,15 @@ class PosedSet:
                 f"the id {twice[0]!r} would be there more than once: name one split, or give the data a column id without "
                 "an @ and a number"
             )
+
+
+def _require_empty(folder: Path) -> None:
+    """Check that no pictures lie there that a set would replace, for nothing tells whose they are."""
+    if foreign := next(filter(lambda path: _PICTURE.fullmatch(path.name), (folder / PICTURES).iterdir()), None):
+        raise FerkitError(
+            f"{foreign} is there already, and belongs to no set that was begun in {folder}: choose another folder, or add "
+            "--overwrite to replace what is there"
+        )
 
 
 def _clear(folder: Path) -> None:

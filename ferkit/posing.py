@@ -1,6 +1,7 @@
 """Faces of a data set shown in known poses: what ``ferkit data pose-augment`` makes."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from ferkit.weights import WeightsStore
 Axis = tuple[float, ...]
 MOST = {"yaw": 90, "pitch": 60, "roll": 180}
 """The largest angles that can be asked for, in degrees."""
+SIDES = {True: 112, False: 224}
+"""Side of the pictures in pixels, of crops and of faces in scenes."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Poses:
         for name, values in (("yaw", self.yaw), ("pitch", self.pitch), ("roll", self.roll)):
             if not values or not all(isfinite(value) and abs(value) <= MOST[name] for value in values):
                 raise FerkitError(f"{name} {values}: give angles in degrees between -{MOST[name]} and {MOST[name]}")
+            if self.copies is None and len(set(values)) < len(values):
+                raise FerkitError(f"{name} {values}: an angle is there twice, and its pictures would count twice")
 
     def __len__(self) -> int:
         return self.copies or len(self.yaw) * len(self.pitch) * len(self.roll)
@@ -90,7 +95,7 @@ def pose_augment(
     *,
     splits: Sequence[str] | None = None,
     plain: Sequence[str] = (),
-    size: int = 112,
+    size: int | None = None,
     max_yaw: float = 30,
     originals: bool = False,
     device: str = "cpu",
@@ -109,7 +114,7 @@ def pose_augment(
         overrides: Nested or dotted keys on top of the recipe.
         splits: Of the data set; None: all.
         plain: Further splits, whose samples the manifest only names, as they are.
-        size: Side of the pictures in pixels.
+        size: Side of the pictures in pixels; None: 112 of crops, 224 of faces in scenes, which fill half of it.
         max_yaw: Faces turned further than that are left out: the camera did not see what is to be shown.
         originals: Whether the manifest names the samples themselves, too, also those left out.
         device: Where to compute.
@@ -119,12 +124,12 @@ def pose_augment(
         shows: Whether a bar is drawn on stderr; None: if that is a terminal.
 
     Returns:
-        How many ``samples`` were to be shown, ``copies`` were made, and samples were left out, by reason: ``no_face``,
-        ``no_pose``, ``turned``, ``not_posed``, ``unreadable``; and whether pictures are crops of faces.
+        How many ``samples`` were to be shown, ``faces`` were, ``copies`` were made, and how many samples were left out, by
+        reason: ``no_face``, ``no_pose``, ``turned``, ``not_posed``, ``unreadable``; and whether pictures are crops of faces.
 
     Raises:
         FerkitError: If the normalizer is no poser, a split is not there, an id would be there twice, no face could be posed, or
-            ``out`` holds something else.
+            ``out`` holds something else, or is where the data set is read from.
     """
     if not 0 <= max_yaw <= MOST["yaw"]:
         raise FerkitError(f"max_yaw {max_yaw}: give an angle in degrees between 0 and {MOST['yaw']}")
@@ -146,6 +151,7 @@ def pose_augment(
     for split in (*shown, *plain):
         check_split(split, dataset.splits, "the data")
     preparation = Preparation(loaded, context, Cache())
+    side = size or SIDES[dataset.is_crop]
     work = PosedSet(
         samples=[(split, sample) for split in shown for sample in dataset.samples(split)],
         plain=[(split, sample) for split in plain for sample in dataset.samples(split)],
@@ -155,7 +161,7 @@ def pose_augment(
         poser=poser,
         poses=poses.of,
         vary=poses.vary,
-        size=size,
+        size=side,
         max_yaw=max_yaw,
         originals=originals,
     )
@@ -163,9 +169,23 @@ def pose_augment(
         "recipe_digest": view_digest(loaded, context),
         "normalizer_version": preparation.normalizer_version,
         "poses": [list(poses.yaw), list(poses.pitch), list(poses.roll), poses.copies, poses.vary, poses.seed],
-        "options": [size, max_yaw, dataset.is_crop],
+        "options": [side, max_yaw, dataset.is_crop],
     }
+    _require_apart(out, getattr(loaded.data.config, "path", None) if loaded.data and not held else None, work)
     return work(out, made_by, overwrite=overwrite, shows=shows), dataset.is_crop
+
+
+def _require_apart(out: Path, data: str | Path | None, work: PosedSet) -> None:
+    """Check that what is made neither replaces a data set nor is found in it the next time."""
+    own = _real(out)
+    folders = {str(Path(sample.source).parent) for _, sample in (*work.samples, *work.plain)}
+    reads = [_real(path) for path in (*folders, *([data] if data else ()))]
+    if any(own == read or own in read.parents for read in reads) or (data and _real(data) in own.parents):
+        raise FerkitError(f"--out {out}: the data set is read from there: choose another folder")
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _dataset(recipe: Recipe, context: Context) -> Dataset:

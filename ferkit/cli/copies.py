@@ -1,6 +1,7 @@
 """Annotated copies of pictures: one file a picture, under a name that no other has."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -57,12 +58,17 @@ def apart(folder: Path, option: str, arguments: Iterable[str], sources: Iterable
     Raises:
         FerkitError: If it does, or is.
     """
-    own = folder.resolve()
-    searched = {Path(argument).resolve() for argument in arguments if Path(argument).is_dir()}
-    if searched & {own, *own.parents} or own in {Path(source).resolve().parent for source in sources}:
+    own = _real(folder)
+    searched = {_real(argument) for argument in arguments if Path(argument).is_dir()}
+    if searched & {own, *own.parents} or own in {_real(source).parent for source in sources}:
         raise FerkitError(
             f"{option} {folder}: pictures are read from there, and copies would mix with them: choose another folder"
         )
+
+
+def _real(path: str | Path) -> Path:
+    """Links followed; one that leads to itself stays where it is, of which Path.resolve would complain."""
+    return Path(os.path.realpath(path))
 
 
 def plain_stem(source: str) -> str:

@@ -78,7 +78,12 @@ def pose_augment(
         bool, typer.Option("--originals", help="Name the faces themselves in the manifest, too, where they are.")
     ] = False,
     split: Annotated[list[str] | None, typer.Option(help="Of the data; may be repeated. Else all.")] = None,
-    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 112,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32, max=1024, help="Side of the pictures in pixels. Else 112 of crops, 224 of faces in scenes."
+        ),
+    ] = None,
     max_yaw: Annotated[
         float, typer.Option(min=0, max=60, help="Leave out faces that are turned further: half of them is not seen.")
     ] = 30,
@@ -95,11 +100,11 @@ def pose_augment(
     DIR/manifest.csv names a picture a face and pose, with exact yaw, pitch and roll, by which `ferkit evaluate
     --data manifest:DIR/manifest.csv` tells accuracy. Such faces are synthetic: the source's pixels on the source's own mesh.
     The copies of a face are one group. Faces that are not found, have no pose, or are turned already beyond --max-yaw are left
-    out and counted.
+    out, and named in DIR/left_out.csv.
 
     A run that was stopped goes on with the same command: DIR/pose-augment.partial.jsonl holds what is done until all is.
     """
-    from ferkit.posed_set import JOURNAL, MANIFEST
+    from ferkit.posed_set import JOURNAL, LEFT_OUT, MANIFEST
     from ferkit.posing import Poses, pose_augment
 
     folder = named_folder(out, "--out")
@@ -119,8 +124,9 @@ def pose_augment(
             overwrite=overwrite,
             registry=registry(),
         )
-    out_of = ", ".join(f"{n:,} {reason}" for reason, n in count.items() if reason not in ("samples", "copies"))
-    say(f"{count['copies']:,} pictures of {count['samples']:,} faces{f'; left out: {out_of}' if out_of else ''}")
+    out_of = ", ".join(f"{n:,} {reason}" for reason, n in count.items() if reason not in ("samples", "faces", "copies"))
+    left = f"; left out: {out_of}, named in {folder / LEFT_OUT}" if out_of else ""
+    say(f"{count['copies']:,} pictures of {count['faces']:,} faces{left}")
     crops = " --set data.crops=true" if is_crop else ""
     say(f"use them as --data manifest:{folder / MANIFEST}{crops}")
     if count["unreadable"]:

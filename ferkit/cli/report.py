@@ -52,7 +52,9 @@ def tally(count: Counter[str], record: Record) -> None:
 
 def print_faces(rows: Sequence[dict[str, Any]]) -> None:
     """Print a table for a person."""
-    print_table(("source", "face", "box", "yaw", "label", "confidence", "flags"), [_cells(row) for row in rows])
+    print_table(
+        ("source", "face", "box", "yaw pitch roll", "label", "confidence", "flags"), [_cells(row) for row in rows]
+    )
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -61,11 +63,17 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["source"],
         str(row["face"]),
         "" if None in box else " ".join(f"{value:.0f}" for value in box),
-        "" if row["yaw"] is None else f"{row['yaw']:+.0f}°",
+        _pose(row),
         row["label"],
         "" if row["confidence"] is None else f"{row['confidence']:.0%}",
         row["flags"].replace(";", " "),
     )
+
+
+def _pose(row: dict[str, Any]) -> str:
+    """Yaw, pitch and roll as far as they are known."""
+    angles = [row[name] for name in ("yaw", "pitch", "roll")]
+    return "" if angles == [None] * 3 else " ".join("?" if angle is None else f"{angle:+.0f}°" for angle in angles)
 
 
 def _number(count: int, noun: str) -> str:

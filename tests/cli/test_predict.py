@@ -134,7 +134,7 @@ def test_only_the_first_errors_are_printed(cli, write_recipe, tmp_path):
 def test_without_out_a_table_goes_to_stdout_and_the_summary_to_stderr(cli, write_recipe, photos):
     result = cli("predict", photos / "b.png", "-r", write_recipe())
     heading, row = (line.split() for line in result.stdout.splitlines() if "─" not in line and line.strip())
-    assert heading == ["source", "face", "box", "yaw", "label", "confidence", "flags"]
+    assert heading == ["source", "face", "box", "yaw", "pitch", "roll", "label", "confidence", "flags"]
     assert row[1:] == ["0", "0", "0", "20", "16", "happiness", "100%", "no_pose", "whole_image"]
     assert result.stderr.startswith("1 image, 1 face, 0 errors, ")
 
@@ -169,6 +169,14 @@ def test_odd_file_names(cli, write_recipe, tmp_path, suffix):
     last = undecodable if suffix == "jsonl" else "\\udcff.png"  # JSON can say it, UTF-8 can't
     assert sources == {f"odd/{name}" for name in [*names, last]}
     assert len(list((tmp_path / "copies").iterdir())) == 4
+
+
+def test_a_link_to_itself_is_an_unreadable_picture(cli, write_recipe, photos, tmp_path):
+    (photos / "loop.png").symlink_to("loop.png")
+    n = len(list(photos.iterdir()))
+    result = cli("predict", photos, "-r", write_recipe(), "--out", "out.csv", "--annotate", "copies", code=1)
+    assert "loop.png" in result.stderr
+    assert len(list((tmp_path / "copies").iterdir())) == n - 1
 
 
 def test_odd_file_names_are_printed_escaped(cli, write_recipe, tmp_path):

@@ -63,7 +63,8 @@ def rows(folder):
 
 def test_every_face_is_shown_in_every_pose_with_its_annotations(cli, crops, tmp_path):
     result = pose_augment(cli, "--yaw=-60,0,60", "--pitch=0,20", "--out", "out", "--size", "96")
-    assert "12 pictures of 3 faces; left out: 1 no_pose" in result.stderr
+    assert "12 pictures of 2 faces; left out: 1 no_pose, named in out/left_out.csv" in result.stderr
+    assert (tmp_path / "out/left_out.csv").read_text().splitlines()[1:] == [f"nothing,{crops / 'nothing.png'},no_pose,"]
     assert "--data manifest:out/manifest.csv --set data.crops=true" in result.stderr
     found = rows(tmp_path / "out")
     assert [(row["yaw"], row["pitch"]) for row in found[:6]] == [
@@ -258,3 +259,34 @@ def test_unreadable_pictures_are_counted_and_the_rest_is_done(cli, crops, tmp_pa
     result = pose_augment(cli, "--yaw", "30", "--out", "out", code=1)
     assert "1 unreadable" in result.stderr
     assert len(rows(tmp_path / "out")) == 1
+
+
+def test_what_the_data_are_read_from_is_never_replaced(cli, crops, tmp_path):
+    before = sorted(path.name for path in crops.iterdir())
+    refused = pose_augment(cli, "--yaw=60", "--out", "crops", "--overwrite", code=2)
+    assert "--out crops: the data set is read from there" in refused.stderr
+    (tmp_path / "people" / "happiness").mkdir(parents=True)
+    (crops / "a,1.png").rename(tmp_path / "people" / "happiness" / "a.png")
+    for out in ("people", "people/more", "people/happiness"):
+        refused = cli("data", "pose-augment", "folder:people", "--yaw=60", "--out", out, "--overwrite", code=2)
+        assert f"--out {out}: the data set is read from there" in refused.stderr
+    (tmp_path / "people" / "happiness" / "a.png").rename(crops / "a,1.png")
+    assert sorted(path.name for path in crops.iterdir()) == before
+    cli("data", "pose-augment", f"manifest:{crops / 'faces.csv'}", "--set", "data.crops=true", "--yaw=0", "--out", "made")
+    own = cli("data", "pose-augment", "manifest:made/manifest.csv", "--yaw=30", "--out", "made", "--overwrite", code=2)
+    assert "the data set is read from there" in own.stderr
+    assert all((tmp_path / "made" / row["image"]).is_file() for row in rows(tmp_path / "made"))
+
+
+def test_pictures_that_belong_to_no_set_stay(cli, crops, tmp_path):
+    foreign = tmp_path / "out" / "images" / "000007-1.png"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody's")
+    assert "belongs to no set" in pose_augment(cli, "--yaw=30", "--out", "out", code=2).stderr
+    assert foreign.read_bytes() == b"somebody's"
+    pose_augment(cli, "--yaw=30", "--out", "out", "--overwrite")
+    assert not foreign.exists()
+
+
+def test_an_angle_counts_once(cli, crops):
+    assert "an angle is there twice" in pose_augment(cli, "--yaw=45,45", "--out", "out", code=2).stderr

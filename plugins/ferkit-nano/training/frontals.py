@@ -1,4 +1,4 @@
-"""Frontal views of the turned faces in a table, as further rows: what the recipe `frontal` shows the encoder.
+"""Frontal views of the turned faces in a table, rendered and real, as further rows: what `mesh-frontal` shows the encoder.
 
 python frontals.py faces/turned/manifest.csv --out faces/frontal
 
@@ -32,19 +32,18 @@ def main() -> None:
     parser.add_argument("--above-yaw", type=float, default=35.0)
     parser.add_argument("--every", type=int, default=1, help="take each n-th turned face only")
     args = parser.parse_args()
-    recipe = load_recipe("frontal", {"normalizer.above_yaw": 0, "normalizer.cache": False})
+    recipe = load_recipe("frontal", {"normalizer.above_yaw": args.above_yaw, "normalizer.cache": False})
     preparation = Preparation(
         recipe, Context(torch.device("cpu"), torch.float32, 0, recipe.labels, WeightsStore(False)), Cache()
     )
     with args.table.open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     dataset = open_dataset("manifest", path=str(args.table), crops=True)
-    samples = [
-        sample
-        for split in dataset.splits
-        for sample in dataset.samples(split)
-        if sample.pose and abs(sample.pose[0]) >= args.above_yaw
-    ][:: args.every]
+    every = [sample for split in dataset.splits for sample in dataset.samples(split)]
+    copied = {name.rsplit("@", 1)[0] for name in rows if "@" in name}
+    turned = [sample for sample in every if sample.pose and abs(sample.pose[0]) > args.above_yaw]
+    # Real faces without copies were turned away already, or their mesh is not known.
+    samples = turned[:: args.every] + [sample for sample in every if "@" not in sample.id and sample.id not in copied]
     (args.out / "images").mkdir(parents=True, exist_ok=True)
     table = []
     for start in track(range(0, len(samples), BATCH)):

@@ -91,6 +91,20 @@ def test_below_the_least_score_landmarks_and_pose_are_unknown():
     assert 0 <= faces.pose_score[0] < 0.3
 
 
+def test_landmarks_that_contradict_the_detector_are_unknown(astronaut):
+    mesh, box = Mesh(MeshConfig(), context()), torch.tensor([FACE])
+    for five, known in (
+        (EYES_NOSE_MOUTH, True),
+        (torch.full((5, 2), torch.nan), True),
+        (EYES_NOSE_MOUTH.flip(0), False),
+    ):
+        with torch.inference_mode():
+            faces = mesh(ImageBatch((astronaut,), ("",)), Faces.of([0], box, landmarks={"5": five[None]}))
+        assert torch.isfinite(faces.pose).all() == known
+        assert (faces.pose_score[0] > 0) == known
+        assert torch.isfinite(faces.landmarks["mesh"]).all() == known
+
+
 @pytest.mark.parametrize(
     "box",
     [(-60.0, 55.0, 50.0, 185.0), (170.0, 55.0, 170.0, 55.0), (5000.0, 10.0, 5100.0, 90.0), (200.0, 90.0, 220.0, 110.0)],

@@ -272,7 +272,16 @@ def test_what_the_data_are_read_from_is_never_replaced(cli, crops, tmp_path):
         assert f"--out {out}: the data set is read from there" in refused.stderr
     (tmp_path / "people" / "happiness" / "a.png").rename(crops / "a,1.png")
     assert sorted(path.name for path in crops.iterdir()) == before
-    cli("data", "pose-augment", f"manifest:{crops / 'faces.csv'}", "--set", "data.crops=true", "--yaw=0", "--out", "made")
+    cli(
+        "data",
+        "pose-augment",
+        f"manifest:{crops / 'faces.csv'}",
+        "--set",
+        "data.crops=true",
+        "--yaw=0",
+        "--out",
+        "made",
+    )
     own = cli("data", "pose-augment", "manifest:made/manifest.csv", "--yaw=30", "--out", "made", "--overwrite", code=2)
     assert "the data set is read from there" in own.stderr
     assert all((tmp_path / "made" / row["image"]).is_file() for row in rows(tmp_path / "made"))

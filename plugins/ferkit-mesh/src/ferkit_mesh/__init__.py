@@ -24,6 +24,11 @@ class MeshConfig(Config):
     min_score: float = Field(
         default=0.3, ge=0, le=1, description="confidence below which landmarks and pose count as unknown"
     )
+    max_apart: float = Field(
+        default=0.13,
+        gt=0,
+        description="mean distance from the detector's five landmarks, in sides of the face's box, beyond which they do, too",
+    )
 
 
 class FrontalConfig(Config):
@@ -47,6 +52,7 @@ def ferkit_components() -> Sequence[Component]:
             summary="468 landmarks in 3D and head pose up to profile, by a small network, weights embedded",
             weights_licence=RIGHTS,
             commercial=False,
+            uses=frozenset({"landmarks:5"}),
             provides=frozenset({"landmarks:mesh", "pose"}),
         ),
         Component(

@@ -116,7 +116,7 @@ def recipes_of(arms):
 
 def test_the_control_learns_from_turned_heads_and_is_judged_by_the_data(run, rafdb, options, tmp_path):
     command = ("paper", "--data", rafdb, "--out", "out", "--resamples", "100", "--device", "cpu")
-    command += ("--arms", "control-pose-augmentation")
+    command += ("--arms", "control-pose-augmentation,control-warp")
     told = run(*command, options=options)
     arm = tmp_path / "out" / "arms" / "control-pose-augmentation"
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -133,6 +133,7 @@ def test_the_control_learns_from_turned_heads_and_is_judged_by_the_data(run, raf
     judged = ferkit.Evaluation.read(arm / "report", resamples=100)
     assert judged.metrics["n"] == 7
     assert not judged.rows["id"].str.contains("@").any()
+    assert results["arms"]["control-warp"]["state"] == "done", "its normalizer is mesh-frontal"
     before = written(arm)
     run(*command, options=options)
     assert written(arm) == before

@@ -78,4 +78,5 @@ def _apart(mesh: Tensor, faces: Faces) -> Tensor:
     if known is None or five is None:
         return torch.full((len(faces),), torch.nan)
     side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).cpu().prod(1).sqrt()
-    return torch.linalg.vector_norm(five - known[..., :2].cpu(), dim=2).mean(1) / side
+    apart: Tensor = torch.linalg.vector_norm(five - known[..., :2].cpu(), dim=2).mean(1)
+    return apart / side

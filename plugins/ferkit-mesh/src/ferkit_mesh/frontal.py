@@ -27,6 +27,7 @@ FACE = 1.92  # side of a frontal face in units of the head, so that it is framed
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
 AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
+DOUBTED = (0.5, 0.8)  # the same, where the mirrored point is better seen: a real face ends a little off its mesh
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
@@ -166,7 +167,7 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     opposite = head.opposite
     share = np.zeros_like(sight)
     if config.mirror:
-        share = (1 - _smoothstep(sight, *SEEN)) * _smoothstep(sight[opposite] - sight, *BETTER)
+        share = (1 - _smoothstep(sight, *DOUBTED)) * _smoothstep(sight[opposite] - sight, *BETTER)
     edge = np.ones_like(sight)
     edge[-len(OVAL) :] = 0
     known = _smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)

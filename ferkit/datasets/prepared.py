@@ -95,8 +95,8 @@ def prepare(
 ) -> Prepared:
     """Pass samples through detector, pose, alignment and normalizer, or take what the cache holds of that.
 
-    A cropped picture is its face; the detector is asked for its pose only, where neither the data nor the pose estimator
-    tells that (:mod:`ferkit.crop_pose`). In a scene, the face that the recipe's detector finds is the
+    A cropped picture is its face; the detector is asked for its pose only, where the pose estimator does not tell that
+    (:mod:`ferkit.crop_pose`). In a scene, the face that the recipe's detector finds is the
     annotated one from an overlap (IoU) of 0.4; without an annotated box the largest face is taken.
 
     Args:
@@ -150,7 +150,7 @@ def _fingerprint(sample: Sample) -> list[object]:
         except OSError as error:
             content = f"unreadable: {error}"
     landmarks = {scheme: torch.as_tensor(points).tolist() for scheme, points in (sample.landmarks or {}).items()}
-    return [content, sample.box, landmarks, sample.pose]
+    return [content, sample.box, landmarks]
 
 
 def _shard(samples: Sequence[Sample], is_crop: bool, preparation: Callable[[], Preparation]) -> Entry:
@@ -220,7 +220,11 @@ def _rows(
 
 
 def annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
-    """What the data set knows of a picture's face; none where it is a scene without a box."""
+    """What a recipe is given of a picture's face; none where it is a scene without a box.
+
+    A pose that the data set knows is not in it: that is the truth a recipe is judged by, and what is turned goes by its own
+    estimate, as in any other picture.
+    """
     height, width = image.shape[1:]
     box = (0.0, 0.0, float(width), float(height)) if is_crop else sample.box
     if box is None:
@@ -228,8 +232,7 @@ def annotated(sample: Sample, image: Tensor, is_crop: bool) -> Faces:
     if fault := box_fault(box, width, height):
         raise FerkitError(f"{sample.id}: {fault}: correct the data, in pixels of its picture {sample.source}")
     landmarks = {scheme: torch.as_tensor(points)[None] for scheme, points in (sample.landmarks or {}).items()}
-    pose = torch.tensor([sample.pose]) if sample.pose else None
-    return Faces.of([0], [box], landmarks=landmarks, pose=pose, is_crop=is_crop)
+    return Faces.of([0], [box], landmarks=landmarks, is_crop=is_crop)
 
 
 def box_fault(box: Box, width: int, height: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def finished(
     if other := [key for key in same if before.get(key) != provenance[key]]:
         changed = " and ".join(name.removesuffix("_digest") for name in other)
         raise FerkitError(
-            f"{shown(folder)} holds a report with another {changed} (`ferkit recipe show` and "
+            f"{shown(folder)} holds a report that differs in {changed} (`ferkit recipe show` and "
             "the report's provenance tell them apart): add --overwrite (overwrite=True) to replace it, "
             "or choose another folder"
         )
@@ -98,5 +99,5 @@ def _row(sample: Sample, label: str, split: str, record: Record) -> dict[str, An
     kind, message = record.error or ("", "")
     status, error = (NO_FACE, None) if kind == EMPTY else (UNREADABLE, sample_id(f"{kind}: {message}"))
     pose = dict(zip(("yaw", "pitch", "roll"), sample.pose or (), strict=False))
-    origin = DATA if sample.pose else NONE
+    origin = DATA if isfinite(pose.get("yaw", nan)) else NONE
     return {**known, **pose, "label": "", "flags": "", "pose_from": origin, "status": status, "error": error}

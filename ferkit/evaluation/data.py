@@ -15,6 +15,7 @@ from ferkit.datasets.names import judged_split
 from ferkit.datasets.targets import class_targets
 from ferkit.errors import FerkitError
 from ferkit.interfaces import Context, Dataset, Sample
+from ferkit.journal import mark
 from ferkit.recipe import Recipe, RecipeSource, load_recipe
 from ferkit.registry import Registry
 from ferkit.stages import build
@@ -53,6 +54,11 @@ class Judged:
             "dropped": self.dropped,
             "crops": self.is_crop,
         }
+
+    def pictures(self) -> str:
+        """SHA-256 of the pictures' files by size, which outlives a copy: to read each takes as long as to judge it."""
+        marks = [mark(sample.source) for sample in self.samples]
+        return hashlib.sha256(repr([found and found[0] for found in marks]).encode()).hexdigest()
 
 
 def judged(recipe: Recipe, split: str | None = None) -> Judged:

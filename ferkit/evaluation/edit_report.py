@@ -9,6 +9,7 @@ from ferkit.evaluation.edit_scoring import UNCHANGED, WITHIN
 from ferkit.evaluation.figures import SMALL
 from ferkit.evaluation.report import NONE, data_line, percent, provenance_table
 from ferkit.evaluation.report_of_comparison import points
+from ferkit.evaluation.rows import DRAWN
 
 if TYPE_CHECKING:
     from ferkit.evaluation.normalizer_evaluation import NormalizerEvaluation
@@ -129,7 +130,7 @@ def _parts(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _method(metrics: Mapping[str, Any]) -> str:
     boot = metrics["bootstrap"]
-    what = {"row": "faces", "subject": "subjects", "group": "groups"}[boot["drawn_by"]]
+    what = DRAWN[boot["drawn_by"]]
     return (
         f"In brackets {100 * boot['level']:g} % intervals: percentiles of {boot['resamples']} bootstrap resamples of {what} "
         f"({boot['units']} of them, seed {boot['seed']}). Shares of fewer than {SMALL} faces have Wilson's interval, which takes "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "predictions.partial.jsonl"
 SAME = ("recipe_digest", "distributions", "weights", "data")
+FINISHED = (*SAME, "pictures")  # a journal looks at each picture itself
 """What of the provenance must be the same for an evaluation to go on, or to be scored again."""
 
 
@@ -79,6 +80,7 @@ def evaluate(
         **fer.provenance,
         "resolved_recipe": loaded.resolved(),
         "data": chosen.summary(),
+        "pictures": chosen.pictures(),
         "pose": {
             "estimator": estimator_of(loaded),
             "of": "the picture as it was; the data set's where it knows it",
@@ -90,7 +92,7 @@ def evaluate(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / JOURNAL) as journal:
-        rows = None if overwrite or len(journal) else finished(folder, PREDICTIONS, read_rows, provenance, SAME)
+        rows = None if overwrite or len(journal) else finished(folder, PREDICTIONS, read_rows, provenance, FINISHED)
         if rows is None:
             journal.begin({key: provenance[key] for key in SAME}, overwrite=overwrite)
             rows = table(job.rows(journal), loaded.labels)

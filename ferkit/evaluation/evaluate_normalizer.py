@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "edits.partial.jsonl"
 SAME = ("recipe_digest", "distributions", "weights", "data", "pose", "judge")
+FINISHED = (*SAME, "pictures")  # a journal looks at each picture itself
 """What of the provenance must be the same for an evaluation to go on, or to be scored again."""
 
 
@@ -112,6 +113,7 @@ def evaluate_normalizer(
         **provenance(loaded, own.weights, own.device, prepared_parts(loaded)),
         "resolved_recipe": loaded.resolved(),
         "data": chosen.summary(),
+        "pictures": chosen.pictures(),
         "pose": {
             "estimator": estimator_of(watching),
             "gate": estimator_of(loaded),
@@ -137,7 +139,7 @@ def evaluate_normalizer(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / JOURNAL) as journal:
-        rows = None if overwrite or len(journal) else finished(folder, EDITS, read_edits, origin, SAME)
+        rows = None if overwrite or len(journal) else finished(folder, EDITS, read_edits, origin, FINISHED)
         if rows is None:
             journal.begin({key: origin[key] for key in SAME}, overwrite=overwrite)
             rows = edit_table(job.rows(journal), encoders)

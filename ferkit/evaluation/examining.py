@@ -1,7 +1,7 @@
 """Samples through a normalizer, and what came back looked at by others than those that let it pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -72,13 +72,12 @@ class Examiner:
         return {key: plain(row) for key, row in rows.items()}
 
     def _look(self, samples: Sequence[Sample], pictures: Pictures, view: str) -> tuple[dict[str, _Seen], list[int]]:
-        """The faces of samples, by id, that the watcher finds, whatever the data set says of their pose.
+        """The faces of samples, by id, that the watcher finds.
 
         And how many faces the detector finds in each of their pictures.
         """
-        blind = [replace(sample, pose=None) for sample in samples]
         own = {picture: pictures[picture] for picture in dict.fromkeys(sample.picture for sample in samples)}
-        located = locate(blind, own, self.watcher, self.is_crop)
+        located = locate(samples, own, self.watcher, self.is_crop)
         opinions = self.judge(located.batch, located.faces, view)
         seen = {
             sample.id: _Seen(Pose(*pose), opinion)

@@ -15,22 +15,23 @@ DATA, ESTIMATED, NONE = "data", "estimated", ""
 def pose_of(samples: Sequence[Sample], faces: Faces) -> tuple[Tensor, list[str]]:
     """Pose of each face, and where it is from.
 
-    What the data set knows is the truth of the bin. Where it knows nothing, it is what the recipe's estimator told of the
-    original picture.
+    What the data set knows is the truth of the bin, angle by angle. What it doesn't know is as the recipe's estimator told of
+    the original picture.
 
     Args:
         samples: N annotated faces.
         faces: The same, as found, with the recipe's pose.
 
     Returns:
-        Yaw, pitch and roll in degrees, float32 ``[N, 3]``, NaN where unknown; and ``data``, ``estimated`` or ``""`` for each.
+        Yaw, pitch and roll in degrees, float32 ``[N, 3]``, NaN where unknown; and where the yaw is from: ``data``,
+        ``estimated`` or ``""``.
     """
     pose, origin = faces.pose.clone(), []
     for index, sample in enumerate(samples):
-        if sample.pose is not None:
-            pose[index] = torch.tensor(sample.pose)
-        known = bool(torch.isfinite(pose[index, 0]))
-        origin.append(NONE if not known else DATA if sample.pose is not None else ESTIMATED)
+        own = torch.tensor(sample.pose or (torch.nan,) * 3)
+        pose[index] = torch.where(own.isfinite(), own, pose[index])
+        told, known = bool(own[0].isfinite()), bool(pose[index, 0].isfinite())
+        origin.append(DATA if told else ESTIMATED if known else NONE)
     return pose, origin
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ferkit.evaluation import plots
 from ferkit.evaluation.document import Block, Figure, Table, Text, Title
 from ferkit.evaluation.figures import SMALL
+from ferkit.evaluation.rows import DRAWN
 from ferkit.evaluation.scoring import FEW
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def data_line(provenance: Mapping[str, Any]) -> str:
 
 def _method(metrics: Mapping[str, Any]) -> str:
     boot = metrics["bootstrap"]
-    what = {"row": "faces", "subject": "subjects", "group": "groups"}[boot["drawn_by"]]
+    what = DRAWN[boot["drawn_by"]]
     return (
         f"In brackets {100 * boot['level']:g} % intervals: percentiles of {boot['resamples']} bootstrap resamples of {what} "
         f"({boot['units']} of them, seed {boot['seed']}), for UAR within classes where a unit has one class. Fewer than "

@@ -7,6 +7,7 @@ from ferkit.evaluation import plots
 from ferkit.evaluation.document import Block, Figure, Table, Text, Title
 from ferkit.evaluation.figures import NAMES, SMALL
 from ferkit.evaluation.report import NONE, data_line, percent, provenance_table
+from ferkit.evaluation.rows import DRAWN
 
 if TYPE_CHECKING:
     from ferkit.evaluation.comparison import Comparison
@@ -109,7 +110,7 @@ def _other_data(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Block]:
 
 def _method(metrics: Mapping[str, Any]) -> str:
     boot = metrics["bootstrap"]
-    what = {"row": "faces", "subject": "subjects", "group": "groups"}[boot["drawn_by"]]
+    what = DRAWN[boot["drawn_by"]]
     return (
         f"In brackets {100 * boot['level']:g} % intervals: percentiles of the difference over {boot['resamples']} bootstrap "
         f"resamples of {what} ({boot['units']} of them, seed {boot['seed']}), A and B on the same ones. accuracy, UAR and "

@@ -20,6 +20,7 @@ PREDICTIONS = "predictions.parquet"
 ADDED = ("id", "true_label", "subject", "group", "split", "pose_from", "status", "error")
 SCORED, NO_FACE, UNREADABLE = "scored", "no_face", "unreadable"
 STATUSES = (SCORED, NO_FACE, UNREADABLE)
+DRAWN = {"subject": "subjects", "group": "groups", "subject_or_group": "subjects or groups", "row": "faces"}
 _KINDS = {**dict.fromkeys(("source", "label", "flags", *ADDED), "object"), "face": "Int64"}
 _COMMAND = "ferkit evaluate"
 _NAMED = 5  # ids in a message
@@ -53,17 +54,22 @@ def answers(rows: "DataFrame") -> Answers:
 
 
 def drawn_by(rows: "DataFrame") -> str:
-    """What a bootstrap draws: ``subject`` where any face has one, else ``group``, else ``row``."""
-    return next((name for name in ("subject", "group") if rows[name].notna().any()), "row")
+    """What a bootstrap draws, a key of :data:`DRAWN`."""
+    kinds = {kind for kind, _ in _units(rows)} - {"row"}
+    return "subject_or_group" if len(kinds) == 2 else kinds.pop() if kinds else "row"
 
 
 def units(rows: "DataFrame") -> Any:
-    """Numbers of the units that a bootstrap draws; a face without subject or group is a unit by itself."""
-    by = drawn_by(rows)
-    if by == "row":
-        return np.arange(len(rows))
-    named = zip(rows[by], rows["id"], strict=True)
-    return numbered([("id", key) if name is None else (by, name) for name, key in named])
+    """Numbers of the units that a bootstrap draws: a face's subject, else its group, else itself."""
+    return numbered(_units(rows))
+
+
+def _units(rows: "DataFrame") -> list[tuple[str, str]]:
+    """The unit of each row, by kind and name."""
+    subject, group = rows["subject"].notna(), rows["group"].notna()
+    kinds = np.select([subject, group], ["subject", "group"], "row").tolist()
+    names = rows["subject"].where(subject, rows["group"].where(group, rows["id"]))
+    return list(zip(kinds, names, strict=True))
 
 
 def probabilities(rows: "DataFrame") -> Floats:

@@ -96,7 +96,7 @@ def test_a_report_of_another_recipe_is_refused(cli, write_recipe, data):
     write_recipe()
     cli("evaluate", "recipe.yaml", *data, "--out", "report")
     other = ("evaluate", "recipe.yaml", *data, "--set", "align.size=20", "--out", "report")
-    assert "report holds a report with another recipe (" in cli(*other, code=2).stderr
+    assert "report holds a report that differs in recipe (" in cli(*other, code=2).stderr
     cli(*other, "--overwrite")
 
 

@@ -219,6 +219,39 @@ def test_a_pose_that_the_data_knows_is_the_bins_truth(evaluate, registry, tmp_pa
     assert found.metrics["n_unreadable"] == 2
 
 
+def test_what_a_recipe_does_goes_by_its_own_estimate_never_by_the_truth(registry, tmp_path):
+    """Else a gate would be judged with eyes that no user has."""
+    data = manifest(tmp_path, "image,label,yaw\na.png,happy,70\n")
+    turning = {"pose": {"use": "fixed"}, "normalizer": {"use": "mirror", "above_yaw": 30}}
+    found = ferkit.evaluate(fakes.recipe(), data, overrides=turning, registry=registry, resamples=200).rows.iloc[0]
+    assert (found["yaw"], found["pose_from"]) == (70.0, "data")
+    assert "not_turned" in found["flags"], "the estimate is 0"
+
+
+def test_an_angle_that_the_data_lacks_is_as_estimated(evaluate, tmp_path):
+    data = manifest(tmp_path, "image,label,roll\na.png,happy,5\n")
+    found = evaluate(data, overrides={"pose": {"use": "fixed"}}).rows.iloc[0]
+    assert np.isfinite(found["yaw"]) and found["roll"] == 5.0
+    assert found["pose_from"] == "estimated"
+
+
+def test_an_interval_draws_people_else_groups_else_faces(evaluate, tmp_path):
+    people = ("1,a.png,happy,ann,", "2,a.png,happy,ann,x", "3,a.png,happy,,x", "4,a.png,happy,,x", "5,a.png,happy,,y")
+    table = "\n".join(("id,image,label,subject,group", *people, "6,a.png,happy,,"))
+    drawn = evaluate(manifest(tmp_path, table)).metrics["bootstrap"]
+    assert (drawn["drawn_by"], drawn["units"]) == ("subject_or_group", 4)
+
+
+def test_a_report_of_pictures_that_have_changed_is_not_taken(evaluate, colours, tmp_path):
+    data = colours("test")
+    evaluate(data, tmp_path / "out")
+    assert evaluate(data, tmp_path / "out").metrics["n"] == 12
+    Image.new("RGB", (64, 64), "lime").save(next((tmp_path / "data" / "test" / "sadness").iterdir()))
+    with pytest.raises(FerkitError, match="differs in pictures"):
+        evaluate(data, tmp_path / "out")
+    evaluate(data, tmp_path / "out", overwrite=True)
+
+
 def test_a_whole_scene_is_never_scored_silently(evaluate, tmp_path):
     data = manifest(tmp_path, "image,label\na.png,happy\n") | {"crops": False}
     with pytest.warns(UserWarning, match="1 of 1 faces are whole pictures, which the data does not call crops"):

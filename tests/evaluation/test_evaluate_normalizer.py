@@ -224,7 +224,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(red, colours, tmp_path, monk
     found = red(colours, out, batch_size=4)
     assert len(seen) == 5 and len(found.rows) == 12 and not (out / "edits.partial.jsonl").exists()
     assert red(colours, out).metrics == found.metrics and len(seen) == 5  # finished: only scored again
-    with pytest.raises(FerkitError, match=r"holds a report with another recipe and judge .*: add --overwrite"):
+    with pytest.raises(FerkitError, match=r"holds a report that differs in recipe and judge .*: add --overwrite"):
         red(colours, out, options={"above_yaw": 50})
 
 

@@ -108,6 +108,16 @@ def test_where_both_halves_are_seen_nothing_is_made_symmetric(estimate, head, as
     assert at(rendered, RIGHT_CHEEK)[1] < at(rendered, RIGHT_CHEEK)[0] + 20
 
 
+@pytest.mark.parametrize(("yaw", "far", "near"), [(-30.0, 61, 291), (30.0, 291, 61)])
+def test_the_far_corner_of_the_mouth_stays_the_persons_own_while_it_is_seen(estimate, head, astronaut, yaw, far, near):
+    picture, _, points = turned(estimate, head, astronaut, yaw)
+    rendered = frontalize(
+        marked(points, picture.permute(1, 2, 0).contiguous().numpy(), far, GREEN), points, head, FrontalConfig()
+    )
+    assert at(rendered, far)[1] > at(rendered, far)[0] + 60
+    assert at(rendered, near)[1] < at(rendered, near)[0] + 20
+
+
 @pytest.mark.parametrize("mirror", [True, False])
 def test_the_hidden_half_is_the_mirrored_one_if_that_is_wanted(estimate, head, astronaut, mirror):
     picture, _, points = turned(estimate, head, astronaut, 70.0)  # the image's left cheek is seen

@@ -37,7 +37,9 @@ class FrontalConfig(Config):
     weights: _Weights = WEIGHTS
     size: int = Field(default=112, ge=32, le=1024, description="side of the frontal face in pixels, without the margin")
     margin: float = Field(default=0.25, ge=0, le=1, description="around the face, in units of its side")
-    mirror: bool = Field(default=True, description="fill what was hidden from the other half of the face")
+    mirror: bool = Field(
+        default=True, description="take what was hidden, or seen at the far outline, from the other half"
+    )
 
 
 @hookimpl

@@ -27,8 +27,8 @@ FACE = 1.92  # side of a frontal face in units of the head, so that it is framed
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
 AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
-DOUBTED = (0.5, 0.8)  # the same, where the mirrored point is better seen: a real face ends a little off its mesh
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
+OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
@@ -163,11 +163,12 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     placed = _Placed(shape, shape @ (rotation.T * scale) + middle, rotation, scale)
     size, unit = round(config.size * (1 + 2 * config.margin)), config.size / FACE
     target = shape * unit + np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
-    places, sight = _sight(placed, head, source.shape)
+    places, sight, within = _sight(placed, head, source.shape)
     opposite = head.opposite
     share = np.zeros_like(sight)
     if config.mirror:
-        share = (1 - _smoothstep(sight, *DOUBTED)) * _smoothstep(sight[opposite] - sight, *BETTER)
+        shown = _smoothstep(sight, *SEEN) * _smoothstep(within, *OUTLINE)
+        share = (1 - shown) * _smoothstep(sight[opposite] - sight, *BETTER)
     edge = np.ones_like(sight)
     edge[-len(OVAL) :] = 0
     known = _smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
@@ -181,8 +182,11 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     return Rendered(picture, target[:POINTS].astype(np.float32), drawn[..., 6] * alpha)
 
 
-def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Where each of the 540 points is looked up, and how squarely it was seen: -1..1, 0 edge on or behind something."""
+def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
+    """Of each of the 540 points where it is looked up; how squarely it was seen; and how far within the outline.
+
+    Sight is -1..1, 0 edge on or behind something; the last is in units of the head.
+    """
     normals = head.normals(placed.shape) @ placed.rotation.T
     facing = -normals[:, 2]
     half = (placed.seen / 2).astype(np.float32)  # half the resolution is enough
@@ -193,7 +197,10 @@ def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, 
     covered = half[:, 2] - depth[rows, columns] > HIDDEN * placed.scale / 2
     inset = INSET * placed.scale * (1 - _smoothstep(facing, 0, SEEN[1]))
     places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
-    return places.astype(np.float32), np.where(covered, np.minimum(facing, 0), facing).astype(np.float32)
+    inside = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
+    within = inside[rows, columns] / (placed.scale / 2)
+    sight = np.where(covered, np.minimum(facing, 0), facing)
+    return places.astype(np.float32), sight.astype(np.float32), within.astype(np.float32)
 
 
 def _smoothstep(x: Floats, low: float, high: float) -> Floats:

@@ -145,15 +145,18 @@ class PosedSet:
         reasons = Counter(filter(None, map(_reason, found.values())))
         made = [len(record.rows[0]["made"]) for record in found.values() if record.rows]
         copies, faces = sum(made), sum(map(bool, made))
+        self._tell_left_out(folder, found)
         if not copies:
-            why = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-            raise FerkitError(f"none of {len(self.samples)} faces could be posed: {why}")
+            why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+            raise FerkitError(
+                f"none of {len(self.samples):,} faces could be posed: {why}{_first_error(found)}; {folder / LEFT_OUT} names "
+                "them all"
+            )
         rows = list(self._lines(folder, found))
         votes = sorted({name for row in rows for name in row if name.startswith(VOTES)})
         names = [name for name in COLUMNS if not (self.is_crop and name in BOX)]
         with replacing(folder / MANIFEST) as path:
             write_csv(path, rows, [*names, *votes])
-        self._tell_left_out(folder, found)
         return Counter(samples=len(self.samples), faces=faces, copies=copies, **reasons)
 
     def _tell_left_out(self, folder: Path, found: Mapping[str, Record]) -> None:
@@ -209,6 +212,7 @@ def _require_empty(folder: Path) -> None:
 def _clear(folder: Path) -> None:
     """Remove an earlier set, the manifest first: it must not name pictures of another pose."""
     (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / LEFT_OUT).unlink(missing_ok=True)
     for path in (folder / PICTURES).iterdir():
         if _PICTURE.fullmatch(path.name):
             path.unlink()
@@ -244,6 +248,11 @@ def _reason(record: Record) -> str:
     if record.rows:
         return str(record.rows[0]["reason"])
     return NO_FACE if record.error and record.error[0] == NO_FACE else UNREADABLE
+
+
+def _first_error(found: Mapping[str, Record]) -> str:
+    """What the first picture that can't be read says, to be put behind a count; empty where all can be."""
+    return next((f", first: {record.error[1]}" for record in found.values() if record.failed and record.error), "")
 
 
 def _write(path: Path, image: Tensor) -> None:

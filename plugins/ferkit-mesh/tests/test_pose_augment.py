@@ -201,6 +201,17 @@ def test_a_folder_of_something_else_is_left_alone(cli, crops, tmp_path):
     assert {row["yaw"] for row in rows(tmp_path / "out")} == {"40.0"}
 
 
+def test_where_no_face_could_be_posed_each_is_told_why(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw", "20", "--out", "out")
+    for path in crops.glob("*.png"):
+        path.unlink()
+    told = pose_augment(cli, "--yaw", "30", "--out", "out", "--overwrite", code=2).stderr
+    assert f"none of 3 faces could be posed: 3 unreadable, first: there is no file {crops / 'a,1.png'}" in told
+    assert "out/left_out.csv names them all" in told
+    left = (tmp_path / "out/left_out.csv").read_text()
+    assert [left.count(name) for name in ("unreadable", "no_pose")] == [3, 0], "the earlier set had one without a pose"
+
+
 def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops, tmp_path, monkeypatch):
     pose_augment(cli, "--yaw=-60,60", "--out", "out")
     assert "none of 3 faces could be posed: 2 turned, 1 no_pose" in (

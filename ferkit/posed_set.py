@@ -104,7 +104,7 @@ class PosedSet:
     def _work(self, folder: Path, journal: Journal, shows: bool | None) -> None:
         """Pose every sample that is not in the journal yet."""
         stems = {sample.id: f"{PICTURES}/{index:06d}" for index, (_, sample) in enumerate(self.samples)}
-        rest = [sample for _, sample in self.samples if not journal.done(sample.id, sample.source)]
+        rest = [sample for _, sample in self.samples if not _done(sample, folder, journal)]
         most = min(BATCH, max(1, COPIES // len(self.poses(rest[0].id)))) if rest else 1
         worked = records(iter(rest), most, lambda chunk, pictures: self._rows(chunk, pictures, folder, stems))
         for index, record in enumerate(progress(worked, len(rest), shows), 1):
@@ -198,6 +198,14 @@ class PosedSet:
                 f"the id {twice[0]!r} would be there more than once: name one split, or give the data a column id without "
                 "an @ and a number"
             )
+
+
+def _done(sample: Sample, folder: Path, journal: Journal) -> bool:
+    """Whether it was worked on, and every picture made of it is still there."""
+    if not journal.done(sample.id, sample.source):
+        return False
+    rows = journal.record(sample.id).rows
+    return all((folder / made["image"]).is_file() for row in rows for made in row["made"])
 
 
 def _require_empty(folder: Path) -> None:

@@ -224,6 +224,21 @@ def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops
     assert (tmp_path / "out" / "images" / "mine.png").exists()
 
 
+def test_a_picture_that_is_gone_is_made_again_where_a_run_goes_on(cli, crops, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.journal.Journal.finish", stop)
+        pose_augment(cli, "--yaw=-30,30", "--out", "out", code=130)
+    kept, gone = (tmp_path / "out" / rows(tmp_path / "out")[index]["image"] for index in (0, -1))
+    gone.unlink()
+    before = kept.stat().st_mtime_ns
+    pose_augment(cli, "--yaw=-30,30", "--out", "out")
+    assert all((tmp_path / "out" / row["image"]).is_file() for row in rows(tmp_path / "out"))
+    assert kept.stat().st_mtime_ns == before, "what is there is not made again"
+
+
 def test_a_run_begun_with_scenes_is_not_gone_on_with_as_crops(cli, crops, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

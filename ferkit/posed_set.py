@@ -104,7 +104,7 @@ class PosedSet:
     def _work(self, folder: Path, journal: Journal, shows: bool | None) -> None:
         """Pose every sample that is not in the journal yet."""
         stems = {sample.id: f"{PICTURES}/{index:06d}" for index, (_, sample) in enumerate(self.samples)}
-        rest = [sample for _, sample in self.samples if not journal.done(sample.id, sample.source)]
+        rest = [sample for _, sample in self.samples if not _done(sample, folder, journal)]
         most = min(BATCH, max(1, COPIES // len(self.poses(rest[0].id)))) if rest else 1
         worked = records(iter(rest), most, lambda chunk, pictures: self._rows(chunk, pictures, folder, stems))
         for index, record in enumerate(progress(worked, len(rest), shows), 1):
@@ -145,15 +145,18 @@ class PosedSet:
         reasons = Counter(filter(None, map(_reason, found.values())))
         made = [len(record.rows[0]["made"]) for record in found.values() if record.rows]
         copies, faces = sum(made), sum(map(bool, made))
+        self._tell_left_out(folder, found)
         if not copies:
-            why = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-            raise FerkitError(f"none of {len(self.samples)} faces could be posed: {why}")
+            why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+            raise FerkitError(
+                f"none of {len(self.samples):,} faces could be posed: {why}{_first_error(found)}; {folder / LEFT_OUT} names "
+                "them all"
+            )
         rows = list(self._lines(folder, found))
         votes = sorted({name for row in rows for name in row if name.startswith(VOTES)})
         names = [name for name in COLUMNS if not (self.is_crop and name in BOX)]
         with replacing(folder / MANIFEST) as path:
             write_csv(path, rows, [*names, *votes])
-        self._tell_left_out(folder, found)
         return Counter(samples=len(self.samples), faces=faces, copies=copies, **reasons)
 
     def _tell_left_out(self, folder: Path, found: Mapping[str, Record]) -> None:
@@ -197,6 +200,14 @@ class PosedSet:
             )
 
 
+def _done(sample: Sample, folder: Path, journal: Journal) -> bool:
+    """Whether it was worked on, and every picture made of it is still there."""
+    if not journal.done(sample.id, sample.source):
+        return False
+    rows = journal.record(sample.id).rows
+    return all((folder / made["image"]).is_file() for row in rows for made in row["made"])
+
+
 def _require_empty(folder: Path) -> None:
     """Check that no pictures lie there that a set would replace, for nothing tells whose they are."""
     if foreign := next(filter(lambda path: _PICTURE.fullmatch(path.name), (folder / PICTURES).iterdir()), None):
@@ -209,6 +220,7 @@ def _require_empty(folder: Path) -> None:
 def _clear(folder: Path) -> None:
     """Remove an earlier set, the manifest first: it must not name pictures of another pose."""
     (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / LEFT_OUT).unlink(missing_ok=True)
     for path in (folder / PICTURES).iterdir():
         if _PICTURE.fullmatch(path.name):
             path.unlink()
@@ -244,6 +256,11 @@ def _reason(record: Record) -> str:
     if record.rows:
         return str(record.rows[0]["reason"])
     return NO_FACE if record.error and record.error[0] == NO_FACE else UNREADABLE
+
+
+def _first_error(found: Mapping[str, Record]) -> str:
+    """What the first picture that can't be read says, to be put behind a count; empty where all can be."""
+    return next((f", first: {record.error[1]}" for record in found.values() if record.failed and record.error), "")
 
 
 def _write(path: Path, image: Tensor) -> None:

@@ -145,7 +145,7 @@ def test_faces_of_scenes_keep_a_box(cli, tmp_path):
 
 
 def test_a_killed_run_goes_on(crops, tmp_path):
-    lines = ["id,image,label", *(f'{index},"a,1.png",happiness' for index in range(60))]
+    lines = ["id,image,label", *(f'{index},"a,1.png",happiness' for index in range(120))]
     (crops / "many.csv").write_text("\n".join(lines) + "\n")
     command = [
         *(
@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on(crops, tmp_path):
             "--set",
             "data.crops=true",
         ),
-        *("--yaw=-70,-35,0,35,70", "--out", "out"),
+        *("--yaw=-60,60", "--out", "out"),
     ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "out" / "pose-augment.partial.jsonl"
@@ -166,14 +166,14 @@ def test_a_killed_run_goes_on(crops, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate()
-    if process.returncode == 130:  # else it was done before the signal came
-        assert "the same command goes on from there" in told
-        assert not (tmp_path / "out" / "manifest.csv").exists()
-        done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
-        subprocess.run(command, cwd=tmp_path, check=True)
-        kept = [path for path, when in done.items() if path.stat().st_mtime_ns == when]
-        assert len(kept) >= 16 * 5, "what the journal has is not done again"
-    assert len(rows(tmp_path / "out")) == 300
+    assert process.returncode == 130, told
+    assert "the same command goes on from there" in told
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    subprocess.run(command, cwd=tmp_path, check=True)
+    kept = [path for path, when in done.items() if path.stat().st_mtime_ns == when]
+    assert len(kept) >= 16 * 2, "what the journal has is not done again"
+    assert len(rows(tmp_path / "out")) == 240
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,17 @@ def test_a_folder_of_something_else_is_left_alone(cli, crops, tmp_path):
     assert {row["yaw"] for row in rows(tmp_path / "out")} == {"40.0"}
 
 
+def test_where_no_face_could_be_posed_each_is_told_why(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw", "20", "--out", "out")
+    for path in crops.glob("*.png"):
+        path.unlink()
+    told = pose_augment(cli, "--yaw", "30", "--out", "out", "--overwrite", code=2).stderr
+    assert f"none of 3 faces could be posed: 3 unreadable, first: there is no file {crops / 'a,1.png'}" in told
+    assert "out/left_out.csv names them all" in told
+    left = (tmp_path / "out/left_out.csv").read_text()
+    assert [left.count(name) for name in ("unreadable", "no_pose")] == [3, 0], "the earlier set had one without a pose"
+
+
 def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops, tmp_path, monkeypatch):
     pose_augment(cli, "--yaw=-60,60", "--out", "out")
     assert "none of 3 faces could be posed: 2 turned, 1 no_pose" in (
@@ -211,6 +222,21 @@ def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops
     (tmp_path / "out" / "images" / "mine.png").write_bytes(b"somebody's")
     pose_augment(cli, "--yaw", "20", "--out", "out", "--overwrite")
     assert (tmp_path / "out" / "images" / "mine.png").exists()
+
+
+def test_a_picture_that_is_gone_is_made_again_where_a_run_goes_on(cli, crops, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.journal.Journal.finish", stop)
+        pose_augment(cli, "--yaw=-30,30", "--out", "out", code=130)
+    kept, gone = (tmp_path / "out" / rows(tmp_path / "out")[index]["image"] for index in (0, -1))
+    gone.unlink()
+    before = kept.stat().st_mtime_ns
+    pose_augment(cli, "--yaw=-30,30", "--out", "out")
+    assert all((tmp_path / "out" / row["image"]).is_file() for row in rows(tmp_path / "out"))
+    assert kept.stat().st_mtime_ns == before, "what is there is not made again"
 
 
 def test_a_run_begun_with_scenes_is_not_gone_on_with_as_crops(cli, crops, tmp_path, monkeypatch):

@@ -2,7 +2,8 @@
 
 python frontals.py faces/turned/manifest.csv --out faces/frontal
 
-Rows keep the labels, votes and group of the turned face; their pose is unknown. The same command goes on where it was stopped.
+Rows keep the labels, votes and group of the turned face; their pose is unknown. A picture is named by what decides it: the same
+command goes on where it was stopped, and another one takes none that would differ.
 """
 
 import argparse
@@ -13,11 +14,12 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from ferkit.cache import Cache
+from ferkit.cache import Cache, digest
 from ferkit.datasets import open_dataset
 from ferkit.evaluation.locating import decoded, locate
-from ferkit.interfaces import Context
-from ferkit.preparation import Preparation
+from ferkit.interfaces import Context, Sample
+from ferkit.journal import mark
+from ferkit.preparation import Preparation, view_digest
 from ferkit.recipe import load_recipe
 from ferkit.weights import WeightsStore
 from ferkit.writers import replacing, write_csv
@@ -33,9 +35,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take each n-th turned face only")
     args = parser.parse_args()
     recipe = load_recipe("frontal", {"normalizer.above_yaw": args.above_yaw, "normalizer.cache": False})
-    preparation = Preparation(
-        recipe, Context(torch.device("cpu"), torch.float32, 0, recipe.labels, WeightsStore(False)), Cache()
-    )
+    context = Context(torch.device("cpu"), torch.float32, 0, recipe.labels, WeightsStore(False))
+    preparation = Preparation(recipe, context, Cache())
+    made_by = [view_digest(recipe, context), preparation.normalizer_version]
     with args.table.open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     dataset = open_dataset("manifest", path=str(args.table), crops=True)
@@ -48,10 +50,10 @@ def main() -> None:
     table = []
     for start in track(range(0, len(samples), BATCH)):
         part = samples[start : start + BATCH]
-        paths = [args.out / "images" / f"{index:06d}.png" for index in range(start, start + len(part))]
-        if not any(path.exists() for path in paths):
-            _draw(preparation, part, paths)
-        for sample, path in zip(part, paths, strict=True):
+        paths = {args.out / "images" / _name(sample, made_by): sample for sample in part}
+        if missing := {path: sample for path, sample in paths.items() if not path.exists()}:
+            _draw(preparation, list(missing.values()), list(missing))
+        for path, sample in paths.items():
             if path.exists():
                 here = {"id": f"{sample.id}#frontal", "image": str(path.relative_to(args.out))}
                 table.append(rows[sample.id] | here | {"yaw": "", "pitch": "", "roll": ""})
@@ -59,8 +61,13 @@ def main() -> None:
         write_csv(path, table, list(table[0]))
 
 
+def _name(sample: Sample, made_by: list) -> str:
+    """Of a picture, by all that decides it."""
+    return f"{digest([made_by, sample.id, sample.source, mark(sample.source), sample.box, sample.pose])[:16]}.png"
+
+
 @torch.inference_mode()
-def _draw(preparation: Preparation, samples: list, paths: list[Path]) -> None:
+def _draw(preparation: Preparation, samples: list[Sample], paths: list[Path]) -> None:
     """The frontal view of each face whose mesh is found, as the encoder would get it."""
     pictures, _ = decoded(samples)
     located = locate(samples, pictures, preparation, True)
@@ -68,7 +75,8 @@ def _draw(preparation: Preparation, samples: list, paths: list[Path]) -> None:
     for outcome, path in zip(outcomes, paths, strict=True):
         if outcome.view is not None:
             pixels = outcome.view.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
-            Image.fromarray(pixels).save(path)
+            with replacing(path) as temporary:
+                Image.fromarray(pixels).save(temporary, "PNG")
 
 
 if __name__ == "__main__":

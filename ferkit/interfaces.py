@@ -110,7 +110,8 @@ class CropEditor(Protocol):
 class Versioned(Protocol):
     """A component whose results also depend on something its configuration does not say: libraries, files, work-arounds.
 
-    ``version`` tells it in a few words or digests; what is cached under another version is not used.
+    ``version`` tells it in a few words or digests; what the component made under another version is not used again. Views of
+    data sets are kept by the version of its distribution.
     """
 
     version: str

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,7 @@ class PosedSet:
     @torch.inference_mode()
     def _rows(self, samples: Sequence[Sample], pictures: Pictures, folder: Path, stems: Mapping[str, str]) -> Rows:
         """What was made of the samples whose face was found; the pictures are there before."""
-        blind = [replace(sample, pose=None) for sample in samples]  # the landmarks are wanted, too
-        located = locate(blind, pictures, self.preparation, self.is_crop)
+        located = locate(samples, pictures, self.preparation, self.is_crop)
         rows: Rows = {}
         for index, (sample, (yaw, *_)) in enumerate(zip(located.samples, located.faces.pose.tolist(), strict=True)):
             reason, made = NO_POSE if not isfinite(yaw) else TURNED if abs(yaw) > self.max_yaw else "", []

@@ -1,7 +1,5 @@
 """``ferkit compare``: two reports, or two recipes, on the same faces."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -36,13 +34,10 @@ def compare(
     Reports of ferkit evaluate need no model and no data. Recipes are evaluated first; --set acts on both.
     """
     from ferkit.evaluation.compare import compare as run
-    from ferkit.evaluation.compare import is_report
     from ferkit.evaluation.evaluate import JOURNAL
     from ferkit.evaluation.report_of_comparison import BINS, bin_rows, difference_rows, flips, unpaired
 
-    journals = (out / "a" / JOURNAL, out / "b" / JOURNAL) if out else ()
-    repeats = overwrite and not is_report(a)
-    with _naming_finished(*journals) if journals and repeats else nullcontext(), resumable(*journals):
+    with resumable(*((out / "a" / JOURNAL, out / "b" / JOURNAL) if out else ())):
         found = run(
             a,
             b,
@@ -61,14 +56,3 @@ def compare(
     print_table(("", "A", "B", "B - A, points"), difference_rows(found.metrics))
     print_table(BINS, bin_rows(found.metrics))
     say(f"{unpaired(found.metrics)}; {flips(found.metrics)}{f' → {out}' if out else ''}")
-
-
-@contextmanager
-def _naming_finished(a: Path, b: Path) -> Iterator[None]:
-    """Where B is interrupted, its journal there and A's gone, say how A is not evaluated again by --overwrite."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if b.exists() and not a.exists():
-            say(f"A is finished, and --overwrite evaluates it again: name {a.parent} in its place")
-        raise

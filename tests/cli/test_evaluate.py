@@ -151,29 +151,3 @@ def test_an_interrupted_evaluation_says_where_it_goes_on_from(cli, write_recipe,
     assert "interrupted: what is done is in report/predictions.partial.jsonl; the same command goes on" in told.stderr
     assert "interrupted: what is done is in both/a/predictions.partial.jsonl" in other.stderr
     cli("evaluate", "recipe.yaml", *data, "--out", "report")
-
-
-def test_a_comparison_that_replaces_another_says_how_a_finished_side_is_kept(cli, write_recipe, data, monkeypatch):
-    write_recipe()
-    more = (*data, "--out", "both", "--overwrite")
-    cli("compare", "recipe.yaml", "recipe.yaml", *more)
-    appended, done = Journal.append, []
-
-    def stop_in_b(self, record):
-        appended(self, record)
-        if self.path.parent.name == "b":
-            raise KeyboardInterrupt
-
-    def count(self, record):
-        appended(self, record)
-        done.append(self.path.parent.name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", stop_in_b)
-        told = cli("compare", "recipe.yaml", "recipe.yaml", *more, code=130).stderr
-    assert "what is done is in both/b/predictions.partial.jsonl; the same command goes on" in told
-    assert "A is finished, and --overwrite evaluates it again: name both/a in its place" in told
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", count)
-        cli("compare", "both/a", "recipe.yaml", *more)
-    assert done == ["b"] * 11, "one of 12 faces was done, and A as a whole"

@@ -298,7 +298,7 @@ def test_a_finished_report_is_scored_again_and_that_of_another_recipe_refused(ev
         patch.setattr(Journal, "append", lambda *_: pytest.fail("predicted again"))
         assert evaluate(data, out, seed=5).rows.equals(first.rows)
     assert json.loads((out / "metrics.json").read_text())["bootstrap"]["seed"] == 5
-    with pytest.raises(FerkitError, match=r"another recipe .* add --overwrite \(overwrite=True\)"):
+    with pytest.raises(FerkitError, match=r"differs in recipe .* add --overwrite \(overwrite=True\)"):
         evaluate(data, out, {"encoders.colour.scale": 1.0})
     assert evaluate(data, out, {"encoders.colour.scale": 1.0}, overwrite=True).metrics["nll"] != first.metrics["nll"]
     with pytest.raises(FerkitError, match="holds a report: add --overwrite"):

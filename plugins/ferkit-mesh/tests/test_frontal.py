@@ -188,3 +188,11 @@ def test_a_recipe_turns_faces_beyond_its_gate(estimate, head, astronaut):
     there, frontal = (result.faces[0] for result in results)
     assert there.decision == "turned" and frontal.decision == "not_turned"
     assert abs(there.pose.yaw - 50) < 15
+
+
+@pytest.mark.parametrize(("change", "decision"), [({}, "turned"), ({"normalizer.accept.max_yaw": 0}, "rejected:yaw")])
+def test_the_recipe_frontal_measures_what_was_drawn(estimate, head, astronaut, change, decision):
+    picture, _, _ = turned(estimate, head, astronaut, 50.0)
+    fer = ferkit.pipeline("frontal", {"detector": {"use": "whole-image"}, **change})
+    [result] = fer.normalize([picture.permute(1, 2, 0).numpy()])
+    assert result.faces[0].decision == decision

@@ -4,7 +4,7 @@
 
 One temperature, fitted to the FER2013 pictures that were held out of training, is folded into the classifier; tensors are
 stored as fp16. With ``--blend`` the weights are the mean of these and of those of an earlier round from which they were
-learnt, so that less is lost of what that one knew (Wortsman et al., CVPR 2022). It prints the digest that belongs into
+learnt, ``--share`` of it the run's, so that less is lost of what that one knew (Wortsman et al., CVPR 2022). It prints the digest that belongs into
 ``ferkit_nano/__init__.py``.
 """
 
@@ -45,8 +45,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--blend", type=Path, help="weights of an earlier export, with which the mean is taken")
+    parser.add_argument("--share", type=float, default=0.5, help="of the run's weights in the mean, in [0, 1]")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if not 0 <= args.share <= 1:
+        parser.error(f"--share {args.share} lies outside [0, 1]")
     recipe = ferkit.load_recipe(args.run)
     pictures, truth = held_out(args.faces, recipe.labels)
     fer = ferkit.pipeline(args.run, {"detector.use": "whole-image"})
@@ -64,7 +67,10 @@ def main() -> None:
         tensors[name] = tensors[name] / scale
     if args.blend:
         earlier = load_file(args.blend)
-        tensors = {name: (tensor.float() + earlier[name].float()) / 2 for name, tensor in tensors.items()}
+        tensors = {
+            name: args.share * tensor.float() + (1 - args.share) * earlier[name].float()
+            for name, tensor in tensors.items()
+        }
     kept = {"labels": json.dumps(recipe.labels), "size": metadata["size"]}
     save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, args.out, kept)
     accuracy = float((logits.argmax(1) == truth).mean())

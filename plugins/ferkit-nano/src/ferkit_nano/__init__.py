@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=dbd7be9bc3813bca5e5a611d81436eab67949694ec5015ac2d8350ef69919dae"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=60693f488f3583462746fec65e61b49d6ae991f4f593da5cec32df735f0e0fca"
 )
 
 

@@ -4,8 +4,8 @@
 
 One temperature, fitted to the FER2013 pictures that were held out of training, is folded into the classifier; tensors are
 stored as fp16. With ``--blend`` the weights are the mean of these and of those of an earlier round from which they were
-learnt, ``--share`` of it the run's, so that less is lost of what that one knew (Wortsman et al., CVPR 2022). It prints the digest that belongs into
-``ferkit_nano/__init__.py``.
+learnt, ``--share`` of it the run's, so that less is lost of what that one knew (Wortsman et al., CVPR 2022). It prints the
+digest that belongs into ``ferkit_nano/__init__.py``.
 """
 
 import argparse

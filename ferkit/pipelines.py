@@ -127,7 +127,7 @@ class Pipeline:
             return self._preparation.faces(batch)
 
     def crops(self, batch: ImageBatch, faces: Faces) -> Faces:
-        """``faces`` that fill their pictures with their pose: the data's; as estimated; or by finding them with a border."""
+        """``faces`` that fill their pictures with their pose: as they have it; as estimated; or by finding them with a border."""
         with torch.no_grad():
             return self._preparation.crops(batch, faces)
 

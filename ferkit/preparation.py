@@ -76,7 +76,7 @@ class Preparation:
         return posed
 
     def crops(self, batch: ImageBatch, faces: Faces) -> Faces:
-        """``faces`` that fill their pictures with their pose: the data's; as estimated; or by finding them with a border."""
+        """``faces`` that fill their pictures with their pose: as they have it; as estimated; or by finding them with a border."""
         known = torch.isfinite(faces.pose[:, 0])
         if not self._needs_landmarks and (not self._tells_pose or bool(known.all())):
             return faces

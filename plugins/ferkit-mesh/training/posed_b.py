@@ -51,7 +51,7 @@ def main() -> None:
             name, label = known[place]
             for number, yaw in enumerate(YAWS):
                 picture = f"images/{place:04d}-{number}.png"
-                Image.fromarray(made("B", sources, index, yaw, rng)[0]).save(args.out / picture)
+                Image.fromarray(made("B", sources, index, yaw, rng, exact=True)[0]).save(args.out / picture)
                 table.writerow((f"{name}@{number}", picture, label, yaw, 0, 0, name))
 
 

@@ -41,15 +41,18 @@ RECIPE = {
 
 
 def made(
-    kind: str, sources: Sources, index: int, yaw: float, rng: np.random.Generator
+    kind: str, sources: Sources, index: int, yaw: float, rng: np.random.Generator, exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A face as it was turned by a renderer, uint8 ``[SIZE, SIZE]``, its landmarks, and itself unturned."""
+    """A face as it was turned by a renderer, uint8 ``[SIZE, SIZE]``, its landmarks, and itself unturned.
+
+    Turned by ``yaw`` from where it looked; with ``exact``, to that yaw, with neither pitch nor roll.
+    """
     crop, points, extent = sources.crops[index], sources.points[index], sources.extents[index]
     old, _, scale = sources.head.rotation(points)
     zoom = SIZE / (extent[2] - extent[0])
     matrix = np.array([[zoom, 0, -extent[0] * zoom], [0, zoom, -extent[1] * zoom]])
     whole = cv2.warpAffine(crop, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    rotation = angles_to_rotation(torch.tensor([float(yaw), 0, 0])).numpy() @ old
+    rotation = angles_to_rotation(torch.tensor([float(yaw), 0, 0])).numpy() @ (np.eye(3) if exact else old)
     home = (points.mean(0)[:2] - extent[:2]) * zoom  # the middle of the landmarks stays
     if kind == "A":
         middle = (points[33] + points[263]) / 2

@@ -36,7 +36,14 @@ def fer2013(root: Path) -> Iterator[Row]:
     chosen = {sample.id for sample in held}
     for sample in samples:
         split = "validation" if sample.id in chosen else "train"
-        yield f"fer2013/{sample.id}", sample.source, str(sample.label), "", str(sample.group), split
+        yield (
+            f"fer2013/{sample.id}",
+            str(Path(sample.source).absolute()),
+            str(sample.label),
+            "",
+            str(sample.group),
+            split,
+        )
 
 
 def side(subject: str) -> str:

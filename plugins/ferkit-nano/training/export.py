@@ -27,7 +27,7 @@ def held_out(table: Path, labels: tuple[str, ...]) -> tuple[list[str], np.ndarra
     """Pictures of FER2013 that nothing was learnt from, and their classes."""
     with table.open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["split"] == "validation" and r["id"].startswith("fer2013/")]
-    return [row["image"] for row in rows], np.array([labels.index(row["label"]) for row in rows])
+    return [str(table.parent / row["image"]) for row in rows], np.array([labels.index(row["label"]) for row in rows])
 
 
 def temperature(logits: np.ndarray, truth: np.ndarray) -> float:

@@ -19,9 +19,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     joined: dict[str, dict[str, str]] = {}
+    columns: list[str] = []
     for number, table in enumerate(args.tables):
         with table.open(newline="") as file:
-            for row in csv.DictReader(file):
+            rows = csv.DictReader(file)
+            columns = columns or list(rows.fieldnames or ())
+            if apart := set(columns) ^ set(rows.fieldnames or ()):
+                parser.error(f"{table} and {args.tables[0]} differ in columns: {', '.join(sorted(apart))}")
+            for row in rows:
                 original = not any(mark in row["id"] for mark in "@#")
                 name = row["id"] if original else f"{row['id']}/{number}"
                 row |= {"id": name, "image": str((table.parent / row["image"]).absolute())}
@@ -29,7 +34,7 @@ def main() -> None:
                 for again in range(1, args.originals if original and row["split"] == "train" else 1):
                     joined[f"{name}#{again}"] = row | {"id": f"{name}#{again}"}
     with replacing(args.out) as path:
-        write_csv(path, joined.values(), list(next(iter(joined.values()))))
+        write_csv(path, joined.values(), columns)
     print(f"{len(joined)} pictures")
 
 

@@ -1,6 +1,6 @@
-"""Blend a table's labels with what a recipe makes of the pictures, as columns of votes.
+"""Blend a table's labels with what `nano` makes of the pictures, as columns of votes.
 
-    python soften.py faces/faces.csv --out faces/soft.csv
+    python soften.py faces/faces.csv --weights again.safetensors --out faces/soft.csv
 
 So copies of a face turned away (`ferkit data pose-augment`) carry what the unturned face was taken for.
 """
@@ -22,12 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="with columns image and label, pictures cropped to the face")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", default="default")
-    parser.add_argument("--share", type=float, default=0.5, help="of the recipe's answer; the rest is the label's")
+    parser.add_argument("--weights", type=Path, required=True, help="of `nano`, which answers")
+    parser.add_argument("--share", type=float, default=0.5, help="of its answer; the rest is the label's")
     args = parser.parse_args()
     with args.table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    fer = ferkit.pipeline(args.recipe, {"detector": {"use": "whole-image"}, "pose": None, "normalizer": None})
+    answering = {"detector": {"use": "whole-image"}, "pose": None, "encoders.nano.weights": str(args.weights)}
+    fer = ferkit.pipeline("default", answering)
     results = fer.stream((str(args.table.parent / row["image"]) for row in rows), batch_size=BATCH)
     for row, result in zip(rows, track(results, total=len(rows)), strict=True):
         answer = result[0].probabilities

@@ -16,9 +16,9 @@ def varied_camera(rotation: Floats, scale: float, shift: Floats, rng: np.random.
     """A view with its own distance, light, and volume of hair."""
     distance = np.exp(rng.uniform(np.log(4), np.log(20))) if rng.random() < 0.5 else np.inf
     lamp = None
-    if rng.random() < 0.5:
-        direction = rng.normal(0, 1, 3) * [1, 1, 0.5]
-        lamp = (direction * abs(rng.normal(0, 0.6)) / np.linalg.norm(direction)).astype(np.float32)
+    if rng.random() < 0.7:
+        direction = rng.normal(0, 1, 3) * [1, 1, 0.7]
+        lamp = (direction * rng.uniform(0, 1.4) / np.linalg.norm(direction)).astype(np.float32)
     rings: tuple[tuple[float, float], ...] = RINGS
     if rng.random() < 0.5:
         rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
@@ -32,9 +32,9 @@ def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
     """
     unit = np.linalg.norm(shape[33] - shape[263])
     x, y, z = (shape / unit).T
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         z = head.mean[:, 2].copy()
-    z = z * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.15) * x * x + rng.normal(0, 0.08) * (y - 0.3) ** 2
+    z = z * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2) * x * x + rng.normal(0, 0.1) * (y - 0.3) ** 2
     z -= (z[33] + z[263]) / 2
     return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=60693f488f3583462746fec65e61b49d6ae991f4f593da5cec32df735f0e0fca"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=6a693be2517930dc2d1b23f25619a301dff6ba369ce569f758ea174350e5fd06"
 )
 
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 JOURNAL = "predictions.partial.jsonl"
 SAME = ("recipe_digest", "distributions", "weights", "data")
-FINISHED = (*SAME, "pictures")  # a journal looks at each picture itself
-"""What of the provenance must be the same for an evaluation to go on, or to be scored again."""
+"""What of the provenance must be the same for an evaluation to go on: its journal looks at each picture itself."""
+
+FINISHED = (*SAME, "pictures")
+"""What must be the same for a finished one to be scored again."""
 
 
 def evaluate(

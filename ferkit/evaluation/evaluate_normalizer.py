@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 JOURNAL = "edits.partial.jsonl"
 SAME = ("recipe_digest", "distributions", "weights", "data", "pose", "judge")
-FINISHED = (*SAME, "pictures")  # a journal looks at each picture itself
-"""What of the provenance must be the same for an evaluation to go on, or to be scored again."""
+"""What of the provenance must be the same for an evaluation to go on: its journal looks at each picture itself."""
+
+FINISHED = (*SAME, "pictures")
+"""What must be the same for a finished one to be scored again."""
 
 
 def evaluate_normalizer(

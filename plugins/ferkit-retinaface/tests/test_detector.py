@@ -106,6 +106,21 @@ def test_a_photo_without_a_face_has_none(find, height, width):
     assert faces.landmarks["5"].shape == (0, 5, 2)
 
 
+def test_a_photo_in_which_nothing_is_found_is_searched_again_at_twice_the_size(build, find, astronaut):
+    small = resized(astronaut, 44, 44)  # a face of 10 px
+    bordered = torch.full((3, 200, 300), 128, dtype=torch.uint8)
+    bordered[:, 20:64, 30:74] = small
+    assert len(build(second_look=False)(batch(bordered))) == 0
+    faces = find(bordered)
+    assert iou(faces.boxes, torch.tensor([[30 + 15.3, 20 + 4.9, 30 + 23.5, 20 + 15.2]])).item() > 0.5
+    assert len(build(size=599)(batch(bordered))) == 0  # twice 300 px would be more
+
+
+def test_a_photo_in_which_a_face_is_found_is_searched_once(build, astronaut):
+    once, twice = (build(second_look=look)(batch(astronaut)) for look in (False, True))
+    assert torch.equal(once.boxes, twice.boxes)
+
+
 def test_no_photo_no_face(find):
     faces = find()
     assert len(faces) == 0

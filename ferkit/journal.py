@@ -153,6 +153,11 @@ class Journal:
         return len(self._entries)
 
     @property
+    def begun(self) -> bool:
+        """Whether a run was begun with it, even one killed before its first input was done."""
+        return self._header is not None
+
+    @property
     def sources(self) -> set[str]:
         """The inputs it holds."""
         return set(self._entries)

@@ -87,7 +87,7 @@ class PosedSet:
                 raise FerkitError(
                     f"{folder / MANIFEST} exists: add --overwrite to replace it, or choose another folder"
                 )
-            if not overwrite and not len(journal):
+            if not overwrite and not journal.begun:
                 _require_empty(folder)
             journal.begin(plain(header), overwrite=overwrite)
             if not len(journal):

@@ -323,5 +323,19 @@ def test_pictures_that_belong_to_no_set_stay(cli, crops, tmp_path):
     assert not foreign.exists()
 
 
+def test_a_run_killed_before_its_first_face_was_written_down_begins_anew(cli, crops, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    journal = tmp_path / "out" / "pose-augment.partial.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.posed_set.PosedSet._finish", stop)
+        pose_augment(cli, "--yaw=-30,30", "--out", "out", code=130)
+    journal.write_text(journal.read_text().splitlines(keepends=True)[0])
+    assert any((tmp_path / "out" / "images").iterdir())
+    pose_augment(cli, "--yaw=-30,30", "--out", "out")
+    assert {float(row["yaw"]) for row in rows(tmp_path / "out")} == {-30, 30}
+
+
 def test_an_angle_counts_once(cli, crops):
     assert "an angle is there twice" in pose_augment(cli, "--yaw=45,45", "--out", "out", code=2).stderr

@@ -106,14 +106,33 @@ def test_a_photo_without_a_face_has_none(find, height, width):
     assert faces.landmarks["5"].shape == (0, 5, 2)
 
 
-def test_a_photo_in_which_nothing_is_found_is_searched_again_at_twice_the_size(build, find, astronaut):
-    small = resized(astronaut, 44, 44)  # a face of 10 px
-    bordered = torch.full((3, 200, 300), 128, dtype=torch.uint8)
-    bordered[:, 20:64, 30:74] = small
-    assert len(build(second_look=False)(batch(bordered))) == 0
-    faces = find(bordered)
-    assert iou(faces.boxes, torch.tensor([[30 + 15.3, 20 + 4.9, 30 + 23.5, 20 + 15.2]])).item() > 0.5
-    assert len(build(size=599)(batch(bordered))) == 0  # twice 300 px would be more
+@pytest.fixture(scope="session")
+def tiny(astronaut):
+    """A face of 10 pixels, which is found only at twice the size, and its box."""
+    photo = torch.full((3, 200, 300), 128, dtype=torch.uint8)
+    photo[:, 20:64, 30:74] = resized(astronaut, 44, 44)
+    return photo, torch.tensor([[45.3, 24.9, 53.5, 35.2]])
+
+
+def test_a_photo_in_which_nothing_is_found_is_searched_again_larger(build, find, tiny):
+    photo, box = tiny
+    assert len(build(second_look=False)(batch(photo))) == 0
+    assert iou(find(photo).boxes, box).item() > 0.5
+
+
+@pytest.mark.parametrize(("size", "found"), [(300, 0), (370, 0), (599, 1), (600, 1)])
+def test_the_second_look_is_bounded_by_size(build, tiny, size, found):
+    assert len(build(size=size)(batch(tiny[0]))) == found
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_first_and_second_looks_mix_in_a_batch(build, find, astronaut, tiny, batch_size):
+    empty = torch.zeros(3, 200, 300, dtype=torch.uint8)
+    images = (empty, tiny[0], resized(astronaut, 200, 300), tiny[0].flip(2), empty)
+    together = build(batch_size=batch_size)(batch(*images))
+    assert together.image_index.tolist() == [1, 2, 3]
+    alone = torch.cat([find(image).boxes for image in images])
+    torch.testing.assert_close(together.boxes, alone, rtol=1e-4, atol=1e-3)
 
 
 def test_a_photo_in_which_a_face_is_found_is_searched_once(build, astronaut):

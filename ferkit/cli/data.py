@@ -72,7 +72,7 @@ def pose_augment(
         ),
     ] = None,
     vary: Annotated[
-        bool, typer.Option("--vary", help="Vary background, light, camera and place: for faces to learn from.")
+        bool, typer.Option("--vary", help="Vary background, light, camera, surface and place: for faces to learn from.")
     ] = False,
     originals: Annotated[
         bool, typer.Option("--originals", help="Name the faces themselves in the manifest, too, where they are.")

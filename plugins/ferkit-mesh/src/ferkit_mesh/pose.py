@@ -16,6 +16,7 @@ from ferkit_mesh.network import MEAN, SIZE, STD, MeshNet, points_of
 LUMA = torch.tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)  # ITU-R BT.601
 MARGIN = 0.15  # around the squared box, in units of its side
 BATCH = 64
+CUT = 0.15  # share of the landmarks outside the picture from which a face is cut; turned crops have at most 0.08, halves 0.3
 
 
 class Mesh:
@@ -23,8 +24,8 @@ class Mesh:
 
     It looks at the box alone. ``pose_score`` is how sure it is, 0..1: about ``exp(-(e / 0.08)²)``, e being the mean distance of
     its landmarks from the true ones in units of the face's size; 0 where the detector saw eyes, nose and mouth elsewhere, as
-    of faces upside down or half outside the picture. Depth of the landmarks is in pixels, 0 at the middle between the eyes,
-    larger away from the camera.
+    of faces upside down, and of faces cut by the picture's border. Depth of the landmarks is in pixels, 0 at the middle between
+    the eyes, larger away from the camera.
 
     Raises:
         WeightsError: If the weights are missing, altered, or of another network.
@@ -55,6 +56,7 @@ class Mesh:
         depth = points[..., 2:].double() * torch.linalg.vector_norm(squares[:, :, 0], dim=1)[:, None, None] / 2
         placed = torch.cat([plane, depth], 2).float()
         score[_apart(placed, faces) > self._max_apart] = 0
+        score[_outside(placed, batch, faces) > CUT] = 0
         known = score >= self._min_score
         placed[~known], pose[~known] = torch.nan, torch.nan
         return faces.with_landmarks(mesh=placed).with_pose(pose, score)
@@ -80,3 +82,14 @@ def _apart(mesh: Tensor, faces: Faces) -> Tensor:
     side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).cpu().prod(1).sqrt()
     apart: Tensor = torch.linalg.vector_norm(five - known[..., :2].cpu(), dim=2).mean(1)
     return apart / side
+
+
+def _outside(mesh: Tensor, batch: ImageBatch, faces: Faces) -> Tensor:
+    """Share of the landmarks that lie outside the picture, ``[N]``."""
+    shares = torch.zeros(len(faces))
+    for face, index in enumerate(faces.image_index.tolist()):
+        height, width = batch.images[index].shape[1:]
+        plane = mesh[face, :, :2]
+        inside = ((plane >= 0) & (plane <= torch.tensor([width, height]))).all(1)
+        shares[face] = 1 - inside.float().mean()
+    return shares

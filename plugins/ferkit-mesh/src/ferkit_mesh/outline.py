@@ -12,11 +12,11 @@ OUTSIDE, DEEP = (
     (-0.2, -0.06),
     (0.34, 0.48),
 )  # where along a ray what is behind the face is taken to be seen, and the face
-MOST = 0.3  # the furthest inside its mesh at which a face may end
+MOST = 0.2  # the furthest inside its mesh at which a face may end
 STEP = 0.02  # between samples of a ray
-REACH = 0.7  # what lies further within the outline stays where it is
+REACH = 0.5  # what lies further within the outline stays where it is
 SMOOTH = 0.5  # of the outline, over which the end of the face is the median, then the mean
-LIKE = 0.5  # how much like the inner end of its ray a pixel of the face is, 0 being like the outer end
+LIKE = 0.3  # how much like the inner end of its ray a pixel of the face is, 0 being like the outer end
 CONTRAST = 18.0  # grey values between face and background, below which nothing would be seen of either
 FAR = (0.4, 0.8)  # cosine between an outline's normal and where the face looks: another side below, the far one above
 

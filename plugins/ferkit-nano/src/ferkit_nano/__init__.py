@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=6a693be2517930dc2d1b23f25619a301dff6ba369ce569f758ea174350e5fd06"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=b52c46d8e4371d6566a7623ac46c2577c415b8c1a9c240a46414b35cb03d5116"
 )
 
 

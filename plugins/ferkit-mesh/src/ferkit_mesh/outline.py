@@ -24,8 +24,7 @@ FAR = (0.4, 0.8)  # cosine between an outline's normal and where the face looks:
 def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float, looks: Floats) -> Floats:
     """How far points must be moved so that those at a mesh's far outline lie where the face in the picture ends.
 
-    On a ray from outside the outline to its inside a pixel belongs to the face once it is more like the ray's inner end than like
-    its outer one.
+    On a ray from outside the outline to its inside a pixel belongs to the face once it is no longer like the ray's outer end.
 
     Args:
         source: The picture, uint8 ``[H, W, 3]``.

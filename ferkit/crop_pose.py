@@ -34,7 +34,7 @@ def crop_pose(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator |
         pose is unknown.
     """
     angles, score = torch.full((len(crops), 3), torch.nan), torch.full((len(crops),), torch.nan)
-    rows, faces = _second_look(crops, detector, pose)
+    rows, faces = _found_again(crops, detector, pose)
     angles[rows], score[rows] = faces.pose.cpu(), faces.pose_score.cpu()
     return angles, score
 
@@ -45,7 +45,7 @@ def with_crop_pose(batch: ImageBatch, faces: Faces, detector: Detector, pose: Po
     for points in faces.landmarks.values():
         unknown = unknown | ~torch.isfinite(points).flatten(1).all(1)
     places = torch.nonzero(unknown).flatten()
-    rows, found = _second_look([batch.images[index] for index in faces.image_index[places].tolist()], detector, pose)
+    rows, found = _found_again([batch.images[index] for index in faces.image_index[places].tolist()], detector, pose)
     places = places[rows]
     angles, scores = faces.pose.clone(), faces.pose_score.clone()
     new = no_pose[places]
@@ -58,7 +58,7 @@ def with_crop_pose(batch: ImageBatch, faces: Faces, detector: Detector, pose: Po
     return faces.with_pose(angles, scores).with_landmarks(**landmarks)
 
 
-def _second_look(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator | None) -> tuple[Tensor, Faces]:
+def _found_again(crops: Sequence[Tensor], detector: Detector, pose: PoseEstimator | None) -> tuple[Tensor, Faces]:
     """Which crops show a face when they have a border, and those faces with landmarks in pixels of their crops."""
     if not len(crops):
         return torch.zeros(0, dtype=torch.int64), Faces.none()

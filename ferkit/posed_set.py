@@ -32,6 +32,11 @@ BOX = COLUMNS[3:7]
 SYNC = 256  # records after which the disk is told to write
 BATCH, COPIES = 16, 64  # faces looked at at once, at most; pictures made of them, if that is not one face
 NO_POSE, TURNED, IMPOSSIBLE, UNREADABLE = "no_pose", "turned", "not_posed", "unreadable"
+WHY = {
+    NO_POSE: "its pose is not known: no face in the box, or one that is cut, covered or too small",
+    TURNED: "it is turned already, further than --max-yaw",
+    IMPOSSIBLE: "the poser could not show it in any of the poses",
+}
 _PICTURE = re.compile(r"\d{6,}(-\d+)?\.png")
 
 
@@ -165,7 +170,7 @@ class PosedSet:
                 "id": sample.id,
                 "image": sample.source,
                 "reason": reason,
-                "message": (found[sample.id].error or ("", ""))[1],
+                "message": (found[sample.id].error or ("", WHY.get(reason, "")))[1],
             }
             for _, sample in self.samples
             if (reason := _reason(found[sample.id]))

@@ -74,9 +74,11 @@ def turn(
     placed[:, :2] += camera.shift
     values = texture[:, :2]
     if camera.lamp is not None:
-        light = 1 + (head.normals(shape) @ camera.rotation.T) @ camera.lamp
-        exposure = 1 + np.linalg.norm(camera.lamp) / 2  # so that not everything on the lamp's side is white
-        values = np.column_stack([values, np.maximum(light, 0.1) / exposure])
+        normals = head.normals(shape) @ camera.rotation.T
+        light = np.maximum(1 + normals @ camera.lamp, 0.1)
+        seen = light[:POINTS][normals[:POINTS, 2] < 0]
+        exposure = max(float(np.mean(seen)), 0.1) if len(seen) else 1.0  # as a camera's: a face lit from behind is no silhouette
+        values = np.column_stack([values, light / exposure])
     drawn, depth = rasterize(placed.astype(np.float32), head.triangles, values.astype(np.float32), size, size)
     maps: Floats = drawn[..., :2] - np.float32(0.5)  # cv2 counts from the centre of the first pixel
     picture = cv2.remap(source, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -10,6 +10,7 @@ from ferkit_mesh.turning import Camera
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 BUMPS, HIGH = 6, 0.07  # of a face, and their standard deviation in distances between the outer corners of the eyes
+JAW, LIPS = 0.5, 0.65  # slope of what varies below the lips, standard deviation; and where they are, in the same distances
 BLUR = 0.28  # of what is behind a head, in sides of the picture
 
 
@@ -27,7 +28,7 @@ def varied_camera(rotation: Floats, scale: float, shift: Floats, rng: np.random.
 
 
 def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
-    """The face deeper or flatter, its cheeks and forehead more or less far back, with bumps; or as deep as the mean head.
+    """The face deeper or flatter, its cheeks, forehead and jaw more or less far back, with bumps; or as deep as the mean head.
 
     The teacher's depth is a guess, and other renderers guess otherwise.
     """
@@ -36,7 +37,7 @@ def other_depth(shape: Floats, head: Head, rng: np.random.Generator) -> Floats:
     if rng.random() < 0.35:
         z = head.mean[:, 2].copy()
     z = z * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2) * x * x + rng.normal(0, 0.1) * (y - 0.3) ** 2
-    z += _bumps(np.abs(x), y, rng)
+    z += _bumps(x, y, rng) + rng.normal(0, JAW) * np.maximum(y - LIPS, 0)
     z -= (z[33] + z[263]) / 2
     return np.column_stack([x, y, z]).astype(np.float32) * np.float32(unit)
 
@@ -45,8 +46,9 @@ def _bumps(x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
     """Smooth bumps and hollows, the same on both halves of the face: sockets, a longer nose, another chin."""
     across, along = rng.uniform(0, 0.9, (BUMPS, 1)), rng.uniform(-0.8, 1.4, (BUMPS, 1))
     width, height = rng.uniform(0.2, 0.6, (BUMPS, 1)), rng.normal(0, HIGH, (BUMPS, 1))
-    distance = ((x - across) ** 2 + (y - along) ** 2) / width**2
-    return np.asarray((height * np.exp(-distance / 2)).sum(0), np.float32)
+    halves = sum(np.exp(-((x - centre) ** 2 + (y - along) ** 2) / (2 * width**2)) for centre in (across, -across))
+    both = 1 + np.exp(-2 * (across / width) ** 2)  # of what lies in the middle each half has all
+    return np.asarray((height * halves / both).sum(0), np.float32)
 
 
 def backdrop(picture: Bytes, rng: np.random.Generator | None = None) -> Bytes:

@@ -1,0 +1,56 @@
+"""What varies from one rendering to another must leave alone what the copy's labels and pose are told of."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ferkit.geometry import angles_to_rotation
+from ferkit_mesh.head import POINTS
+from ferkit_mesh.turning import Camera, turn
+from ferkit_mesh.varying import backdrop, other_depth
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS)
+def test_another_depth_moves_nothing_that_the_picture_shows(head, seed):
+    shape = 90 * (head.mean - head.mean[[33, 263]].mean(0))
+    other = other_depth(shape, head, np.random.default_rng(seed))
+    assert np.allclose(other[:, :2], shape[:, :2], atol=1e-3)
+    assert abs(other[[33, 263], 2].mean()) < 0.01  # the eyes stay, so that the pose is the one asked for
+    assert np.allclose(other[head.mirror, 2], other[:, 2], atol=4)  # as symmetric as the mean head is
+
+
+def test_depths_differ_from_each_other_and_most_of_all_below_the_lips(head):
+    shape = head.mean - head.mean[[33, 263]].mean(0)
+    others = np.stack([other_depth(shape, head, np.random.default_rng(seed))[:, 2] for seed in range(200)])
+    spread = others.std(0)
+    lips, nose, chin = spread[[13, 1, 152]]
+    assert 0.05 < min(lips, nose) and max(lips, nose) < chin < 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.tuples(*[st.floats(-1, 1)] * 3), st.floats(0, 1.4))
+def test_a_lamp_makes_a_face_neither_black_nor_white(head, direction, strength):
+    lamp = np.array(direction, np.float32)
+    lamp *= strength / max(float(np.linalg.norm(lamp)), 1e-3)
+    picture = np.full((128, 128), 100, np.uint8)
+    points = (head.mean * 60 + [64, 50, 40]).astype(np.float32)
+    view = angles_to_rotation(torch.tensor([60.0, 0, 0])).numpy()
+    middle = (points[33] + points[263])[:2] / 2
+    lit = turn(picture, points, head, Camera(view, 1.0, middle.astype(np.float32), lamp=lamp), 128)
+    inside = lit.picture[lit.points[:POINTS, 1].min().astype(int) : lit.points[:POINTS, 1].max().astype(int)]
+    assert 50 < inside[inside > 0].mean() < 150
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS)
+def test_a_backdrop_shows_no_face(seed):
+    """Eyes and mouth: what stands behind a head is much smoother than they are, or comes from the picture's side."""
+    picture = np.full((112, 112, 3), 128, np.uint8)
+    picture[40:44, 30:80], picture[80:84, 40:70] = 0, 255  # in the middle half of the columns
+    behind = backdrop(picture, np.random.default_rng(seed))
+    assert behind.shape == picture.shape and behind.dtype == np.uint8
+    assert np.abs(np.diff(behind.astype(int), axis=0)).max() <= 12

@@ -10,7 +10,10 @@ from ferkit_mesh.turning import Camera
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 BUMPS, HIGH = 6, 0.07  # of a face, and their standard deviation in distances between the outer corners of the eyes
-JAW, LIPS = 0.5, 0.65  # slope of what varies below the lips, standard deviation; and where they are, in the same distances
+JAW, LIPS = (
+    0.5,
+    0.65,
+)  # slope of what varies below the lips, standard deviation; and where they are, in the same distances
 BLUR = 0.28  # of what is behind a head, in sides of the picture
 
 

@@ -23,6 +23,7 @@ from ferkit.preparation import Preparation
 from ferkit.progress import progress
 from ferkit.recipe import Part
 from ferkit.stages import stage
+from ferkit.text import how_many
 from ferkit.types import Pose
 from ferkit.writers import make_folder, replacing, write_csv
 
@@ -33,8 +34,8 @@ SYNC = 256  # records after which the disk is told to write
 BATCH, COPIES = 16, 64  # faces looked at at once, at most; pictures made of them, if that is not one face
 NO_POSE, TURNED, IMPOSSIBLE, UNREADABLE = "no_pose", "turned", "not_posed", "unreadable"
 WHY = {
-    NO_POSE: "its pose is not known: no face in the box, or one that is cut, covered or too small",
-    TURNED: "it is turned already, further than --max-yaw",
+    NO_POSE: "its pose is not known: no face in the box, or one that is cut, covered, upside down or too small",
+    TURNED: "as far as its pose can be told it is turned already, further than --max-yaw",
     IMPOSSIBLE: "the poser could not show it in any of the poses",
 }
 _PICTURE = re.compile(r"\d{6,}(-\d+)?\.png")
@@ -152,9 +153,9 @@ class PosedSet:
         self._tell_left_out(folder, found)
         if not copies:
             why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+            asked = how_many(len(self.samples), "face")
             raise FerkitError(
-                f"none of {len(self.samples):,} faces could be posed: {why}{_first_error(found)}; {folder / LEFT_OUT} names "
-                "them all"
+                f"none of {asked} could be posed: {why}{_first_error(found)}; {folder / LEFT_OUT} names them all"
             )
         rows = list(self._lines(folder, found))
         votes = sorted({name for row in rows for name in row if name.startswith(VOTES)})

@@ -62,9 +62,13 @@ class Poses:
     def __post_init__(self) -> None:
         for name, values in (("yaw", self.yaw), ("pitch", self.pitch), ("roll", self.roll)):
             if not values or not all(isfinite(value) and abs(value) <= MOST[name] for value in values):
-                raise FerkitError(f"{name} {values}: give angles in degrees between -{MOST[name]} and {MOST[name]}")
+                raise FerkitError(
+                    f"{name} {_told(values)}: give angles in degrees between -{MOST[name]} and {MOST[name]}"
+                )
             if self.copies is None and len(set(values)) < len(values):
-                raise FerkitError(f"{name} {values}: an angle is there twice, and its pictures would count twice")
+                raise FerkitError(
+                    f"{name} {_told(values)}: an angle is there twice, and its pictures would count twice"
+                )
 
     def __len__(self) -> int:
         return self.copies or len(self.yaw) * len(self.pitch) * len(self.roll)
@@ -182,6 +186,10 @@ def _require_apart(out: Path, data: str | Path | None, work: PosedSet) -> None:
     reads = [_real(path) for path in (*folders, *([data] if data else ()))]
     if any(own == read or own in read.parents for read in reads) or (data and _real(data) in own.parents):
         raise FerkitError(f"--out {out}: the data set is read from there: choose another folder")
+
+
+def _told(values: Axis) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def _real(path: str | Path) -> Path:

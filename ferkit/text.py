@@ -8,6 +8,6 @@ def shown(text: str | Path) -> str:
     return str(text) if str(text).isprintable() else ascii(str(text))
 
 
-def counted(n: int, one: str) -> str:
+def how_many(n: int, one: str) -> str:
     """How many, such as "1 face" and "2,000 faces"."""
     return f"{n:,} {one}{'s' * (n != 1)}"

@@ -10,7 +10,7 @@ import typer
 from ferkit.cli.common import FAILED, Overrides, parse_overrides, print_table, registry, say, shown
 from ferkit.cli.longrun import named_folder, resumable
 from ferkit.errors import FerkitError
-from ferkit.text import counted
+from ferkit.text import how_many
 
 if TYPE_CHECKING:
     from ferkit.datasets.checking import Findings
@@ -127,7 +127,7 @@ def pose_augment(
         )
     out_of = ", ".join(f"{n:,} {reason}" for reason, n in count.items() if reason not in ("samples", "faces", "copies"))
     left = f"; left out: {out_of}, named in {folder / LEFT_OUT}" if out_of else ""
-    say(f"{counted(count['copies'], 'picture')} of {counted(count['faces'], 'face')}{left}")
+    say(f"{how_many(count['copies'], 'picture')} of {how_many(count['faces'], 'face')}{left}")
     crops = " --set data.crops=true" if is_crop else ""
     say(f"use them as --data manifest:{folder / MANIFEST}{crops}")
     if count["unreadable"]:

@@ -219,6 +219,7 @@ def test_an_interrupted_replacement_leaves_no_manifest_of_other_poses(cli, crops
     assert "none of 3 faces could be posed: 2 turned, 1 no_pose" in (
         pose_augment(cli, "--yaw", "0", "--max-yaw", "0", "--out", "out", "--overwrite", code=2).stderr
     )
+    assert "turned already, further than --max-yaw" in (tmp_path / "out" / "left_out.csv").read_text()
     assert not (tmp_path / "out" / "manifest.csv").exists(), "its pictures are gone"
     assert not list((tmp_path / "out" / "images").iterdir())
     (tmp_path / "out" / "images" / "mine.png").write_bytes(b"somebody's")
@@ -340,4 +341,4 @@ def test_a_run_killed_before_its_first_face_was_written_down_begins_anew(cli, cr
 
 
 def test_an_angle_counts_once(cli, crops):
-    assert "an angle is there twice" in pose_augment(cli, "--yaw=45,45", "--out", "out", code=2).stderr
+    assert "yaw 45,45: an angle is there twice" in pose_augment(cli, "--yaw=45,45", "--out", "out", code=2).stderr

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferkit.geometry import angles_to_rotation
-from ferkit_mesh.head import POINTS
 from ferkit_mesh.turning import Camera, turn
 from ferkit_mesh.varying import backdrop, other_depth
 
@@ -31,18 +30,19 @@ def test_depths_differ_from_each_other_and_most_of_all_below_the_lips(head):
     assert min(lips, nose) > 0.05 and max(lips, nose) < chin < 0.5
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.tuples(*[st.floats(-1, 1)] * 3), st.floats(0, 1.4))
-def test_a_lamp_makes_a_face_neither_black_nor_white(head, direction, strength):
+@settings(deadline=None, max_examples=50)
+@given(st.tuples(*[st.floats(-1, 1)] * 3), st.floats(0, 1.4), st.floats(-85, 85))
+def test_a_lamp_leaves_no_silhouette(head, direction, strength, yaw):
     lamp = np.array(direction, np.float32)
     lamp *= strength / max(float(np.linalg.norm(lamp)), 1e-3)
     picture = np.full((128, 128), 100, np.uint8)
     points = (head.mean * 60 + [64, 50, 40]).astype(np.float32)
-    view = angles_to_rotation(torch.tensor([60.0, 0, 0])).numpy()
+    view = angles_to_rotation(torch.tensor([yaw, 0, 0])).numpy()
     middle = (points[33] + points[263])[:2] / 2
     lit = turn(picture, points, head, Camera(view, 1.0, middle.astype(np.float32), lamp=lamp), 128)
-    inside = lit.picture[lit.points[:POINTS, 1].min().astype(int) : lit.points[:POINTS, 1].max().astype(int)]
-    assert 50 < inside[inside > 0].mean() < 150
+    drawn = lit.picture[lit.covered]
+    assert 40 < drawn.mean() < 200
+    assert (drawn < 25).mean() < 0.75
 
 
 @settings(deadline=None, max_examples=50)

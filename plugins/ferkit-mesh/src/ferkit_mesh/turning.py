@@ -77,9 +77,7 @@ def turn(
         normals = head.normals(shape) @ camera.rotation.T
         light = np.maximum(1 + normals @ camera.lamp, 0.1)
         seen = light[:POINTS][normals[:POINTS, 2] < 0]
-        exposure = (
-            max(float(np.mean(seen)), 0.1) if len(seen) else 1.0
-        )  # as a camera's: a face lit from behind is no silhouette
+        exposure = seen.mean() if len(seen) else 1  # as a camera's: a face lit from behind is no silhouette
         values = np.column_stack([values, light / exposure])
     drawn, depth = rasterize(placed.astype(np.float32), head.triangles, values.astype(np.float32), size, size)
     maps: Floats = drawn[..., :2] - np.float32(0.5)  # cv2 counts from the centre of the first pixel

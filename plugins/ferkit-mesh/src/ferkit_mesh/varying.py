@@ -10,10 +10,8 @@ from ferkit_mesh.turning import Camera
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 BUMPS, HIGH = 6, 0.07  # of a face, and their standard deviation in distances between the outer corners of the eyes
-JAW, LIPS = (
-    0.5,
-    0.65,
-)  # slope of what varies below the lips, standard deviation; and where they are, in the same distances
+LIPS = 0.65  # their height below the eyes, in such distances
+JAW = 0.5  # standard deviation of the slope of what varies below them
 BLUR = 0.28  # of what is behind a head, in sides of the picture
 
 

@@ -1,5 +1,6 @@
 """What the network learns from: faces turned at random, as a detector or a data set would frame them, and worn."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,15 +24,33 @@ class Sample(NamedTuple):
 
     Attributes:
         crop: uint8 ``[SIZE, SIZE]``.
-        points: ``[468, 3]`` in half sides of the crop from its centre.
-        rotation: ``[3, 3]``, head to camera.
+        points: ``[468, 3]`` in half sides of the crop from its centre; NaN where nothing but ``five`` is known.
+        rotation: ``[3, 3]``, head to camera; NaN likewise.
         face: Whether there is one.
+        five: ``[5, 2]``, the detector's landmarks in the same unit; NaN of every face but real ones turned away.
     """
 
     crop: np.ndarray
     points: np.ndarray
     rotation: np.ndarray
     face: bool
+    five: np.ndarray = np.full((5, 2), np.nan, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """Real faces turned away, of ``turned.py``: ``crops [N, 128, 128]``; ``boxes [N, 4]`` and ``five [N, 5, 2]`` in them."""
+
+    crops: np.ndarray
+    boxes: np.ndarray
+    five: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, keep: Callable[[str], bool]) -> "Turned":
+        """Those whose subject ``keep`` takes."""
+        with np.load(path) as table:
+            chosen = np.array([keep(subject) for subject in table["subject"].tolist()])
+            return cls(*(table[name][chosen] for name in ("crop", "box", "five")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +63,7 @@ class Sources:
     head: Head
 
     @classmethod
-    def read(cls, paths: list[Path], head: Head, keep: object = None) -> "Sources":
+    def read(cls, paths: list[Path], head: Head, keep: Callable[[str], bool] | None = None) -> "Sources":
         """Join the teacher's files; ``keep(subject)`` decides who is taken."""
         parts = []
         for path in paths:
@@ -84,7 +103,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
         rotation = rotation_for(rng)
     middle = (points[33] + points[263]) / 2
     target = ((points - middle) @ old @ rotation.T).astype(np.float32)
-    framed = rng.random() < 0.4  # as the crops of a data set: the picture ends at the box
+    framed = rng.random() < 0.4
     low, high = target[:, :2].min(0), target[:, :2].max(0)
     if framed:
         side = np.ptp(points[:, 1]) * np.exp(rng.normal(0.1, 0.12))
@@ -104,13 +123,40 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if rng.random() < 0.15:
         canvas = occluded(canvas, sources, rng)
     if framed:
-        edge = round(CANVAS * (1 - 1 / ROOM) / 2)
-        inner = canvas[edge:-edge, edge:-edge]
-        canvas = cv2.copyMakeBorder(inner, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+        canvas = framed_by_itself(canvas)
     half = CANVAS / 2
     placed = target * scale + np.append(shift, 0) if plain else turned.points
     normal = ((placed - [half, half, 0]) / half).astype(np.float32)
     return Sample(worn(canvas, rng), normal, rotation.astype(np.float32), True)
+
+
+def real(turned: Turned, rng: np.random.Generator) -> Sample:
+    """One real face turned away, framed and worn like the others."""
+    index = int(rng.integers(len(turned.crops)))
+    crop, box, five = turned.crops[index], turned.boxes[index].copy(), turned.five[index]
+    if rng.random() < 0.5:
+        crop = np.ascontiguousarray(crop[:, ::-1])
+        five = (five * [-1, 1] + [crop.shape[1], 0])[[1, 0, 2, 4, 3]]
+        box[[0, 2]] = crop.shape[1] - box[[2, 0]]
+    centre, side = (box[:2] + box[2:]) / 2, max(box[2:] - box[:2]) * np.exp(rng.normal(0, 0.1))
+    roll = angles_to_rotation(torch.tensor([0.0, 0.0, np.clip(rng.normal(0, 12), -40, 40)])).numpy()
+    scale = CANVAS / (side * ROOM)
+    placed = roll[:2, :2] @ centre * scale
+    shift = CANVAS / 2 - placed + rng.normal(0, 0.04, 2) * CANVAS / ROOM
+    canvas = rotated(crop, np.zeros(2), roll, scale, shift)
+    if rng.random() < 0.4:
+        canvas = framed_by_itself(canvas)
+    points = five @ roll[:2, :2].T * scale + shift
+    unknown = np.full((POINTS, 3), np.nan, np.float32)
+    normal = ((points - CANVAS / 2) / (CANVAS / 2)).astype(np.float32)
+    return Sample(worn(lit(canvas, rng), rng), unknown, np.full((3, 3), np.nan, np.float32), True, normal)
+
+
+def framed_by_itself(canvas: np.ndarray) -> np.ndarray:
+    """As the crops of a data set: the picture ends at the box, and its edge is repeated."""
+    edge = round(CANVAS * (1 - 1 / ROOM) / 2)
+    inner = canvas[edge:-edge, edge:-edge]
+    return cv2.copyMakeBorder(inner, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
 
 
 def rotated(crop: np.ndarray, middle: np.ndarray, turn2: np.ndarray, scale: float, shift: np.ndarray) -> np.ndarray:

@@ -1,31 +1,36 @@
 """Train the network of ``mesh``; run it again and it goes on where it stopped.
 
-    python train.py faces_fer2013.npz faces_wild.npz --head head.npz --start nano.safetensors --out run --minutes 65
+    python train.py faces_fer2013.npz faces_wild.npz --turned turned.npz --head head.npz --start nano.safetensors --out run
 
-The trunk starts from ferkit-nano's weights; its stem and first stages stay as they are. The rate falls to nothing over the
-minutes given, of which only those spent training count. ``run/last.safetensors`` is written every two minutes.
+The trunk starts from ferkit-nano's weights, or all of it from weights that ferkit-mesh shipped; its stem and first stages stay as
+they are. The rate falls to nothing over the minutes given, of which only those spent training count. ``run/last.safetensors`` is
+written every two minutes. A second process makes the samples.
 """
 
 import argparse
 import hashlib
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from samples import Sample, Sources, sample
+from samples import Sample, Sources, Turned, real, sample
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
 
-from ferkit.geometry import rotation_to_angles
+from ferkit.geometry import rotation_to_angles, to_five
 from ferkit.training.checkpoint import load, save
 from ferkit_mesh.head import Head
 from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
+REAL = 0.25  # share of real faces turned away, where they are given
 EMA = 0.998
 LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
@@ -40,42 +45,95 @@ def side(subject: str) -> str:
     return "train" if share < 0.85 else "validation" if share < 0.925 else "test"
 
 
-def batch_of(samples: list[Sample]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Crops as the network takes them, points, rotations, and which are faces."""
+class Batch(NamedTuple):
+    """Samples side by side; ``crops`` ``[N, 1, SIZE, SIZE]`` as the network takes them."""
+
+    crops: Tensor
+    points: Tensor
+    rotations: Tensor
+    face: Tensor
+    five: Tensor
+
+
+def batch_of(samples: list[Sample]) -> Batch:
+    """One batch."""
     crops = torch.from_numpy(np.stack([s.crop for s in samples]))[:, None].float() / 255
     points = torch.from_numpy(np.stack([s.points for s in samples]))
     rotations = torch.from_numpy(np.stack([s.rotation for s in samples]))
-    return (crops - MEAN) / STD, points, rotations, torch.tensor([s.face for s in samples])
+    five = torch.from_numpy(np.stack([s.five for s in samples]))
+    return Batch((crops - MEAN) / STD, points, rotations, torch.tensor([s.face for s in samples]), five)
+
+
+class Stream(IterableDataset[Batch]):
+    """Batches without end."""
+
+    def __init__(self, sources: Sources, turned: Turned | None, seed: int) -> None:
+        self._sources, self._turned, self._seed = sources, turned, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng(self._seed)
+        while True:
+            yield batch_of([self._one(rng) for _ in range(BATCH)])
+
+    def _one(self, rng: np.random.Generator) -> Sample:
+        if self._turned is not None and rng.random() < REAL:
+            return real(self._turned, rng)
+        return sample(self._sources, rng)
 
 
 class Loss(nn.Module):
-    """Distance of landmarks and of rotations; the confidence is to foretell how large the first is."""
+    """Distance of landmarks and of rotations; the confidence is to foretell how large the first is.
 
-    def __init__(self, head: Head) -> None:
+    Of real faces turned away the detector's five landmarks are all that is known; ``beside`` ``[5, 3]`` is where they lie
+    beside the mesh's own, in the head's frame.
+    """
+
+    def __init__(self, head: Head, beside: Tensor) -> None:
         super().__init__()
-        self.mean, self.basis = torch.from_numpy(head.mean), torch.from_numpy(head.basis)
+        self.mean, self.basis, self.beside = torch.from_numpy(head.mean), torch.from_numpy(head.basis), beside
         self.weights = torch.ones(len(head.mean))
         self.weights[list(WEIGHTY)] = 5.0
         self.weights /= self.weights.mean()
 
-    def forward(self, raw: Raw, points: Tensor, rotations: Tensor, face: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, raw: Raw, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         found = points_of(raw, self.mean, self.basis)
-        distance = torch.linalg.vector_norm(found[..., :2] - points[..., :2], dim=2)
-        depth = (found[..., 2] - points[..., 2]).abs()
+        turned = torch.isfinite(batch.five).all(2).all(1)
+        exact = batch.face & ~turned
+        distance = torch.linalg.vector_norm((found - batch.points)[exact][..., :2], dim=2)
+        depth = (found[..., 2] - batch.points[..., 2])[exact].abs()
         near = ((distance + 0.5 * depth) * self.weights).mean(1)
-        turn = (raw.rotation - rotations).square().sum((1, 2))
-        extent = (points.amax(1) - points.amin(1))[:, :2].amax(1).clamp(min=0.1)
-        nme = distance.mean(1) / extent
-        target = torch.where(face, torch.exp(-(nme.detach() / 0.08).square()), 0.0)
+        turn = (raw.rotation - batch.rotations)[exact].square().sum((1, 2))
+        five = self.of_five(raw, found, batch.five, turned)
+        error = torch.zeros(len(found))
+        error[exact], error[turned] = distance.detach().mean(1), five.detach()
+        extent = (found.amax(1) - found.amin(1))[:, :2].amax(1).detach().clamp(min=0.1)
+        target = torch.where(batch.face, torch.exp(-(error / extent / 0.08).square()), 0.0)
         sure = F.binary_cross_entropy_with_logits(raw.confidence, target)
-        shape = raw.shape.square().mean(1)
-        loss = (10 * near[face] + 2 * turn[face] + 0.02 * shape[face]).mean() + 0.2 * sure
-        angle = torch.rad2deg(torch.acos((1 - turn[face] / 4).clamp(-1, 1)))
-        return loss, {"loss": loss.item(), "nme": nme[face].mean().item(), "turn": angle.mean().item()}
+        shape = raw.shape.square().mean(1)[batch.face]
+        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + 0.02 * shape.sum()
+        loss = parts / batch.face.sum() + 0.2 * sure
+        angle = torch.rad2deg(torch.acos((1 - turn / 4).clamp(-1, 1)))
+        nme = (error / extent)[exact].mean().item()
+        told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item(), "five": five.mean().item()}
+        return loss, told
+
+    def of_five(self, raw: Raw, found: Tensor, five: Tensor, turned: Tensor) -> Tensor:
+        """Mean distance of the detector's landmarks from where the mesh puts them, the half that is hidden counting less."""
+        own = to_five({"mesh": found[turned]})
+        assert own is not None
+        beside = raw.scale[turned, None, None] * (self.beside @ raw.rotation[turned].mT)
+        distance = torch.linalg.vector_norm(own + beside[..., :2] - five[turned], dim=2)
+        near = torch.linalg.vector_norm(five[turned, :2] - five[turned, 2:3], dim=2)  # of the eyes to the nose
+        seen = (near / near.amax(1, keepdim=True)).clamp(min=0.2)
+        weights = torch.stack([seen[:, 0], seen[:, 1], torch.ones(len(seen)), seen[:, 0], seen[:, 1]], 1)
+        return (distance * weights).sum(1) / weights.sum(1)
 
 
-def examine(network: MeshNet, loss: Loss, crops: Tensor, points: Tensor, rotations: Tensor, face: Tensor) -> str:
+def examine(network: MeshNet, loss: Loss, batch: Batch) -> str:
     """Errors on held-out crops, by yaw."""
+    crops, points, rotations, face, _ = batch
     network.eval()
     with torch.inference_mode():
         parts = [network(part) for part in crops.split(64)]
@@ -94,10 +152,22 @@ def examine(network: MeshNet, loss: Loss, crops: Tensor, points: Tensor, rotatio
     return "; ".join(told) + f"; confidence {sure[face].mean():.2f} / {sure[~face].mean():.2f}"
 
 
+def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
+    """Distance of the detector's landmarks on real faces turned away, held out."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [network(part) for part in batch.crops.split(64)]
+        raw = Raw(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        found = points_of(raw, loss.mean, loss.basis)
+        error = loss.of_five(raw, found, batch.five, batch.face)
+    yaw = rotation_to_angles(raw.rotation)[:, 0].abs()
+    return f"real: five {error.mean():.4f}, yaw {yaw.mean():.1f}, confidence {raw.confidence.sigmoid().mean():.2f}"
+
+
 def started(network: MeshNet, path: Path) -> None:
-    """Take over the trunk's weights."""
-    trunk = {name: t.float() for name, t in load_file(path).items() if name in network.state_dict()}
-    network.load_state_dict(trunk, strict=False)
+    """Take over the weights of the trunk, or of everything."""
+    known = {name: t.float() for name, t in load_file(path).items() if name in network.state_dict()}
+    network.load_state_dict(known, strict=False)
 
 
 def main() -> None:
@@ -105,7 +175,7 @@ def main() -> None:
     parser.add_argument("faces", type=Path, nargs="+")
     parser.add_argument("--head", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--again", type=Path, help="a finished run, from whose average weights this one begins")
+    parser.add_argument("--turned", type=Path, help="of turned.py: real faces turned away")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=65)
     args = parser.parse_args()
@@ -114,17 +184,27 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with np.load(args.head) as arrays:
         head = Head.of({f"head.{name}": arrays[name] for name in arrays.files})
-    sources = Sources.read(args.faces, head, lambda subject: side(subject) == "train")
-    held = Sources.read(args.faces, head, lambda subject: side(subject) == "validation")
-    fixed = np.random.default_rng(1)
+
+    def learnt_from(subject: str) -> bool:
+        return side(subject) == "train"
+
+    def held_out(subject: str) -> bool:
+        return side(subject) == "validation"
+
+    sources, turned, beside = Sources.read(args.faces, head, learnt_from), None, torch.zeros(5, 3)
+    held, fixed, exam_real = Sources.read(args.faces, head, held_out), np.random.default_rng(1), None
     exam = batch_of([sample(held, fixed) for _ in range(600)])
     print(f"{len(sources.crops)} faces to learn from, {len(held.crops)} held out", flush=True)
+    if args.turned:
+        turned, others = Turned.read(args.turned, learnt_from), Turned.read(args.turned, held_out)
+        exam_real = batch_of([real(others, fixed) for _ in range(600)])
+        with np.load(args.turned) as table:
+            beside = torch.from_numpy(table["beside"])
+        print(f"{len(turned.crops)} turned away to learn from, {len(others.crops)} held out", flush=True)
 
     torch.manual_seed(0)
-    network, loss = MeshNet(len(head.basis)), Loss(head)
+    network, loss = MeshNet(len(head.basis)), Loss(head, beside)
     started(network, args.start)
-    if args.again:
-        network.load_state_dict(load(args.again / LAST, KEPT)["average"])
     average = MeshNet(len(head.basis))
     fixed_part = [network.conv_stem, network.bn1, *list(network.blocks)[:FROZEN]]
     for module in fixed_part:
@@ -147,8 +227,16 @@ def main() -> None:
         parts = (network.state_dict(), average.state_dict(), optimizer.state_dict(), state)
         save(last, dict(zip(KEPT, parts, strict=True)))
 
-    rng = np.random.default_rng(1000 + state["step"])
-    saved, told, sums = time.time(), time.time(), []
+    def tell() -> None:
+        print(examine(average, loss, exam), flush=True)
+        if exam_real:
+            print(examine_real(average, loss, exam_real), flush=True)
+
+    stream = Stream(sources, turned, 1000 + state["step"])
+    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=8))
+    saved, sums = time.time(), []
+    tell()
+    told = time.time()
     while state["spent"] < args.minutes * 60:
         began = time.time()
         share = state["spent"] / (args.minutes * 60)
@@ -158,8 +246,8 @@ def main() -> None:
         network.train()
         for module in fixed_part:
             module.eval()
-        crops, points, rotations, face = batch_of([sample(sources, rng) for _ in range(BATCH)])
-        value, parts = loss(network(crops.to(memory_format=torch.channels_last)), points, rotations, face)
+        batch = next(batches)
+        value, parts = loss(network(batch.crops.to(memory_format=torch.channels_last)), batch)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(learnt, 5.0)
@@ -183,10 +271,10 @@ def main() -> None:
             checkpoint()
             saved = time.time()
         if time.time() - told > 400:
-            print(examine(average, loss, *exam), flush=True)
+            tell()
             told = time.time()
     checkpoint()
-    print(examine(average, loss, *exam), flush=True)
+    tell()
 
 
 if __name__ == "__main__":

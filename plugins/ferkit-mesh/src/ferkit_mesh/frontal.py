@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ferkit import ComponentError, Context, Faces, Frontal, ImageBatch
@@ -30,6 +31,10 @@ AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
+FAR = (0.5, 0.65)  # sine of the yaw: above, both halves are drawn from the near one, below each as it was seen
+MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
+RIDGE, FLANK = 0.06, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
+NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
@@ -166,10 +171,7 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     target = shape * unit + np.array([size / 2, size / 2 - MIDDLE * unit, 0], np.float32)
     places, sight, within = _sight(placed, head, source)
     opposite = head.opposite
-    share = np.zeros_like(sight)
-    if config.mirror:
-        shown = smoothstep(sight, *SEEN) * smoothstep(within, *OUTLINE)
-        share = (1 - shown) * smoothstep(sight[opposite] - sight, *BETTER)
+    share = _borrowed(placed, sight, within, opposite) if config.mirror else np.zeros_like(sight)
     edge = np.ones_like(sight)
     edge[-len(OVAL) :] = 0
     known = smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
@@ -200,10 +202,42 @@ def _sight(placed: _Placed, head: Head, source: Bytes) -> tuple[Floats, Floats, 
     places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
     face = placed.seen[:POINTS, :2].astype(np.float32)
     places[:POINTS] += inward(source, np.isfinite(depth), face, placed.scale, -placed.rotation[:2, 2])
+    places += _off_the_ridge(placed)
     inside = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
     within = inside[rows, columns] / (placed.scale / 2)
     sight = np.where(covered, np.minimum(facing, 0), facing)
     return places.astype(np.float32), sight.astype(np.float32), within.astype(np.float32)
+
+
+def _borrowed(placed: _Placed, sight: Floats, within: Floats, opposite: NDArray[np.int64]) -> Floats:
+    """How much of each of the 540 points is drawn from the one opposite, 0..1.
+
+    Where both halves are seen a point is borrowed only if it was seen worse. Of a face turned further all of the far half
+    is: patches of either would meet along its nose, and of a real face that half is seldom where its mesh is.
+    """
+    shown = smoothstep(sight, *SEEN) * smoothstep(within, *OUTLINE)
+    worse = (1 - shown) * smoothstep(sight[opposite] - sight, *BETTER)
+    camera = -placed.rotation[2, 0]  # in which half of the head it is, and how far
+    far = smoothstep(-np.sign(camera) * placed.shape[:, 0], *MIDLINE)
+    turned = smoothstep(np.abs(camera), *FAR)
+    borrowed: Floats = (worse + turned * (far - worse)).astype(np.float32)
+    return borrowed
+
+
+def _off_the_ridge(placed: _Placed) -> Floats:
+    """How far the nose's ridge and what is near it are looked up towards the near half, ``[540, 2]`` in pixels.
+
+    The ridge of a turned nose is its outline, and no half can replace it: what is behind a real face would be drawn on it.
+    """
+    below, beside = placed.shape[:, 1], placed.shape[:, 0]
+    ridge = smoothstep(below, *NOSE[0]) * (1 - smoothstep(below, *NOSE[1])) * np.exp(-np.square(beside / FLANK))
+    down, looks = placed.rotation[:2, 1], -placed.rotation[:2, 2]
+    across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)
+    turned = smoothstep(np.abs(placed.rotation[2, 0]), *FAR)
+    moved: Floats = (-RIDGE * placed.scale * turned * ridge[:, None] * across * np.sign(across @ looks)).astype(
+        np.float32
+    )
+    return moved
 
 
 def _background(source: Bytes, placed: _Placed, target: Floats, unit: float, size: int) -> Bytes:

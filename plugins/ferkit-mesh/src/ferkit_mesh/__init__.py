@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=30e31ca1fb6c0029bf304fccb38d0c2f6b3edacae8636a4c35488e01f3820e5d"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=3224c6a492c64a38bd00403fd678561beb595f3722d35051a5ed5c6d40989edd"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

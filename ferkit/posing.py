@@ -70,6 +70,17 @@ class Poses:
                     f"{name} {_told(values)}: an angle is there twice, and its pictures would count twice"
                 )
 
+        if (
+            self.copies
+            and self.copies > 1
+            and not self.vary
+            and all(len(set(v)) == 1 for v in (self.yaw, self.pitch, self.roll))
+        ):
+            raise FerkitError(
+                f"{self.copies} copies of each face in one pose would be the same picture: give two angles between which the "
+                "poses lie, or vary"
+            )
+
     def __len__(self) -> int:
         return self.copies or len(self.yaw) * len(self.pitch) * len(self.roll)
 

@@ -39,6 +39,9 @@ class Manifest:
         self._path, self._config = Path(config.path), config
         self._root = Path(config.root) if config.root else self._path.parent
         self.is_crop = config.crops
+        if self._path.is_dir():
+            inner = shown(self._path / "manifest.csv")
+            raise FerkitError(f"{shown(self._path)} is a folder: name the table in it, such as {inner}")
         if not self._path.is_file():
             raise FerkitError(f"there is no table {shown(self._path)}: check the option path")
         check_folder(self._root)

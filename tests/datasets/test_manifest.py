@@ -143,6 +143,8 @@ def test_what_is_wrong_in_json_lines(text, manifest, refused):
 def test_other_files_are_refused(manifest, refused, tmp_path):
     assert "is no Parquet file" in refused("manifest", path=manifest("image,label\n", "faces.parquet"))
     assert "a table must end in .csv, .jsonl, .parquet" in refused("manifest", path=manifest("x", "faces.xlsx"))
+    with pytest.raises(FerkitError, match=r"is a folder: name the table in it, such as .*manifest\.csv"):
+        open_dataset("manifest", path=str(tmp_path))
     with pytest.raises(FerkitError, match="there is no table"):
         open_dataset("manifest", path=str(tmp_path / "none.csv"))
     with pytest.raises(FerkitError, match=r"the data's folder .* does not exist"):

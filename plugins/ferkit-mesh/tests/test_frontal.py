@@ -185,6 +185,14 @@ def test_landmarks_of_another_mesh_are_refused(frontal, astronaut, shape):
         frontal()(ImageBatch((astronaut,), ("",)), faces)
 
 
+def test_landmarks_outside_the_picture_are_no_sight_of_a_face(frontal, estimate, astronaut):
+    points = estimate(astronaut, FACE).landmarks["mesh"][0].numpy()
+    there, half, outside = (
+        frontal()(*known(astronaut, points + np.float32([x, 0, 0])))[0].score for x in (0, 512 - 225, 2000)
+    )
+    assert outside == 0 < half < 0.7 * there
+
+
 def test_a_face_half_outside_its_picture_is_drawn(estimate, frontal, astronaut):
     half = astronaut[:, :, 225:].contiguous()
     faces = estimate(half, (-55.0, 55.0, 55.0, 185.0))
@@ -223,3 +231,19 @@ def test_of_a_face_turned_far_the_far_half_is_not_looked_at(estimate, head, astr
     )
     for corner in (far, near):  # inner ends of the brows
         assert np.abs(at(spotted, corner) - at(plain, corner)).max() < 40
+
+
+@pytest.mark.parametrize("yaw", [-55.0, -35.0, 35.0, 55.0])
+@pytest.mark.parametrize("roll", [-40.0, 40.0])
+def test_turning_the_picture_in_its_plane_changes_nothing(estimate, head, astronaut, yaw, roll):
+    picture, _, points = turned(estimate, head, astronaut, yaw)
+    picture = picture.permute(1, 2, 0).contiguous().numpy()
+    matrix = cv2.getRotationMatrix2D((79.5, 79.5), roll, 1.0)
+    rolled = cv2.warpAffine(picture, matrix, (160, 160), borderMode=cv2.BORDER_REPLICATE)
+    moved = points.copy()
+    moved[:, :2] = (points[:, :2] - 80) @ matrix[:, :2].T.astype(np.float32) + 80
+    plain, again = (frontalize(image, p, head, FrontalConfig()) for image, p in ((picture, points), (rolled, moved)))
+    inner = np.minimum(plain.confidence, again.confidence) > 0.3
+    assert np.abs(plain.picture.astype(int) - again.picture)[inner].mean() < 4
+    nose = np.s_[plain.points[168, 1].astype(int) : plain.points[2, 1].astype(int), 74:94]
+    assert np.abs(plain.picture.astype(int) - again.picture)[nose].mean() < 1.5

@@ -184,6 +184,7 @@ def test_a_killed_run_goes_on(crops, tmp_path):
         (["--yaw", "120"], "between -90 and 90"),
         (["--yaw", "left"], "degrees separated by commas"),
         (["--yaw", "nan"], "between -90 and 90"),
+        (["--yaw", "30", "--copies", "3"], "would be the same picture"),
         (["--yaw", "30", "--split", "test"], "test"),
         (["--yaw", "30", "--recipe", "default"], "no normalizer"),
         (["--yaw", "30", "--set", "normalizer.use=mirror"], "mesh-frontal"),

@@ -166,8 +166,10 @@ def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 def started(network: MeshNet, path: Path) -> None:
     """Take over the weights of the trunk, or of everything."""
-    known = {name: t.float() for name, t in load_file(path).items() if name in network.state_dict()}
+    own = network.state_dict()
+    known = {name: t.float() for name, t in load_file(path).items() if name in own}
     network.load_state_dict(known, strict=False)
+    print(f"{len(known)} of {len(own)} tensors from {path}", flush=True)
 
 
 def main() -> None:
@@ -260,7 +262,7 @@ def main() -> None:
         state["step"] += 1
         state["spent"] += time.time() - began
         if state["step"] % 50 == 0:
-            means = {name: np.mean([part[name] for part in sums]) for name in parts}
+            means = {name: np.mean([part[name] for part in sums]) for name in parts if turned or name != "five"}
             print(
                 f"{state['step']} {state['spent'] / 60:.1f} min",
                 {k: round(float(v), 4) for k, v in means.items()},

@@ -3,8 +3,9 @@
     python turned.py faces_fer2013.npz faces_wild.npz --fer2013 DATA/fer2013/train --wild DATA/wild_expressions \\
         --head head.npz --out turned.npz
 
-Kept are the largest faces beyond 15 degrees by `landmark-pnp`. Where the detector's five points lie on the head is fitted to the
-faces that the teacher has labelled: its eyes, nose and mouth are not exactly those of the mesh.
+Kept are the largest faces beyond 15 degrees by `landmark-pnp`, but for those that the teacher has labelled. To these is fitted
+where the detector's five points lie on the head: its eyes, nose and mouth are not exactly those of the mesh. Name the pictures as
+they were named to ``teacher.py``.
 """
 
 import argparse
@@ -96,8 +97,11 @@ def main() -> None:
     taught = taught_points(args.faces)
     finder = ferkit.pipeline("default", {"detector.threads": 1, "pose": {"use": "landmark-pnp"}})
     kept: dict[str, list] = {name: [] for name in ("crop", "box", "five", "yaw", "subject")}
+    paths = pictures(args)
+    if not any(str(path) in taught for path, _ in paths):
+        parser.error(f"no picture is named as in the teacher's files, such as {next(iter(taught), 'none')}")
     both: tuple[list[Floats], list[Floats]] = ([], [])
-    for path, subject in track(pictures(args)):
+    for path, subject in track(paths):
         image = decode(path)
         faces = finder.faces(ImageBatch((image,), (str(path),)))
         if not len(faces) or not torch.isfinite(faces.landmarks["5"][0]).all():

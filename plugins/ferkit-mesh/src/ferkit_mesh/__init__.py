@@ -38,7 +38,8 @@ class FrontalConfig(Config):
     size: int = Field(default=112, ge=32, le=1024, description="side of the frontal face in pixels, without the margin")
     margin: float = Field(default=0.25, ge=0, le=1, description="around the face, in units of its side")
     mirror: bool = Field(
-        default=True, description="take what was hidden, or seen at the far outline, from the other half"
+        default=True,
+        description="take what was hidden or seen badly, and all of a half turned far away, from the other half",
     )
 
 

@@ -31,7 +31,7 @@ AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
-FAR = (0.5, 0.65)  # sine of the yaw: above, both halves are drawn from the near one, below each as it was seen
+ASIDE = (0.5, 0.65)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
 RIDGE, FLANK = 0.04, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
 NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
@@ -56,7 +56,8 @@ class Rendered(NamedTuple):
 class MeshFrontal:
     """Removes yaw, pitch and roll; faces whose mesh is unknown are not turned.
 
-    The score of a result is that of the landmarks times the mean confidence over the face.
+    The score of a result is that of the landmarks times the mean confidence over the face, times the share of the landmarks
+    that lie inside the picture.
 
     Raises:
         WeightsError: If the head model is missing or altered.
@@ -123,9 +124,10 @@ class MeshFrontal:
         inside = rendered.confidence[rendered.confidence > 0]
         quality = float(inside.mean()) if inside.size else 0.0
         known = 1.0 if np.isnan(score) else score
+        within = float(((points[:, :2] >= 0) & (points[:, :2] <= image.shape[:0:-1])).all(1).mean())
         low, high = rendered.points[:, :2].min(0), rendered.points[:, :2].max(0)
         box = torch.from_numpy(np.concatenate([low, high]).clip(0, len(rendered.picture)))
-        return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality, box)
+        return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality * within, box)
 
 
 def _meshes(faces: Faces) -> Tensor:
@@ -152,6 +154,15 @@ class _Placed(NamedTuple):
     seen: Floats
     rotation: Floats
     scale: float
+
+    @property
+    def aside(self) -> np.float32:
+        """Sine of the angle between the line of sight and the head's middle plane: of its yaw, if it is not pitched.
+
+        Its sign is that of x in the half that is further away; turning the picture in its plane does not change it.
+        """
+        value: np.float32 = self.rotation[2, 0]
+        return value
 
 
 def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig) -> Rendered:
@@ -217,10 +228,8 @@ def _borrowed(placed: _Placed, sight: Floats, within: Floats, opposite: NDArray[
     """
     shown = smoothstep(sight, *SEEN) * smoothstep(within, *OUTLINE)
     worse = (1 - shown) * smoothstep(sight[opposite] - sight, *BETTER)
-    camera = -placed.rotation[2, 0]  # in which half of the head it is, and how far
-    far = smoothstep(-np.sign(camera) * placed.shape[:, 0], *MIDLINE)
-    turned = smoothstep(np.abs(camera), *FAR)
-    borrowed: Floats = (worse + turned * (far - worse)).astype(np.float32)
+    far = smoothstep(np.sign(placed.aside) * placed.shape[:, 0], *MIDLINE)
+    borrowed: Floats = (worse + smoothstep(np.abs(placed.aside), *ASIDE) * (far - worse)).astype(np.float32)
     return borrowed
 
 
@@ -231,12 +240,10 @@ def _off_the_ridge(placed: _Placed) -> Floats:
     """
     below, beside = placed.shape[:, 1], placed.shape[:, 0]
     ridge = smoothstep(below, *NOSE[0]) * (1 - smoothstep(below, *NOSE[1])) * np.exp(-np.square(beside / FLANK))
-    down, looks = placed.rotation[:2, 1], -placed.rotation[:2, 2]
-    across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)
-    turned = smoothstep(np.abs(placed.rotation[2, 0]), *FAR)
-    moved: Floats = (-RIDGE * placed.scale * turned * ridge[:, None] * across * np.sign(across @ looks)).astype(
-        np.float32
-    )
+    down = placed.rotation[:2, 1]
+    across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)  # along the eyes, in the picture
+    far = RIDGE * placed.scale * smoothstep(np.abs(placed.aside), *ASIDE)
+    moved: Floats = (-np.sign(placed.aside) * far * ridge[:, None] * across).astype(np.float32)
     return moved
 
 

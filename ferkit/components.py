@@ -42,9 +42,9 @@ OPERATIONAL = "ferkit-operational"
 
 
 class Config(BaseModel):
-    """Base of component configurations: unknown keys are errors, values can't be changed later."""
+    """Base of component configurations: unknown keys are errors, numbers are finite, values can't be changed later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 def _marked(model: type[BaseModel], *marks: str) -> list[str]:

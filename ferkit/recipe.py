@@ -361,16 +361,20 @@ class _Validation:
             before = available | encoded if path == "head" else available
             if missing := part.registered.component.needs - before:
                 given = f"what comes before it gives {', '.join(sorted(before)) or 'nothing but boxes'}"
+                givers = self._estimators(missing)
+                remedy = f"take `pose: {{use: {givers[0]}}}`" if givers else "choose others"
                 self._add(
                     (*path.split("."), "use"),
-                    f"{part.name!r} needs {', '.join(sorted(missing))}; {given}: choose others",
+                    f"{part.name!r} needs {', '.join(sorted(missing))}; {given}: {remedy}",
                 )
             if path.startswith("encoders."):
                 encoded |= part.provides
             elif part.registered.component.kind != "encoder":
                 available |= part.provides
         if recipe.normalizer and not recipe.pose and "pose" not in recipe.detector.provides:
-            self._without_pose(recipe.normalization)
+            fitting = self._estimators(recipe.normalizer.registered.component.needs - recipe.detector.provides)
+            name = fitting[0] if fitting and "landmark-pnp" not in fitting else "landmark-pnp"
+            self._without_pose(recipe.normalization, f"add, say, `pose: {{use: {name}}}`")
         if recipe.normalizer and not recipe.normalizer.registered.component.cheap:
             self._found_again(recipe.detector)
 
@@ -383,12 +387,16 @@ class _Validation:
                 "are matched with those that it finds",
             )
 
-    def _without_pose(self, normalization: Normalization) -> None:
+    def _estimators(self, wanted: frozenset[str]) -> list[str]:
+        """Names of the pose estimators that give all that is wanted, whatever their options."""
+        components = [item.component for item in self.registry.components("pose")]
+        return [each.name for each in components if not callable(each.provides) and wanted <= each.provides]
+
+    def _without_pose(self, normalization: Normalization, remedy: str) -> None:
         if normalization.no_pose == "keep":
-            self._add(("normalizer",), "faces are turned by their pose: add, say, `pose: {use: landmark-pnp}`")
+            self._add(("normalizer",), f"faces are turned by their pose: {remedy}")
         if normalization.accept.judges_pose:
-            message = "what was turned is judged by its pose: add, say, `pose: {use: landmark-pnp}`"
-            self._add(("normalizer", "accept"), message)
+            self._add(("normalizer", "accept"), f"what was turned is judged by its pose: {remedy}")
 
 
 def _absolute(text: str, folder: Path) -> str:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import yaml
 from fakes import ColourConfig, component, plugin, recipe
@@ -293,6 +295,20 @@ def test_wiring_is_checked_before_anything_is_built(registry):
     assert (
         "add, say, `pose: {use: landmark-pnp}`" in problems(recipe(normalizer={"use": "red"}), registry)["normalizer"]
     )
+
+
+def test_a_normalizer_without_its_landmarks_is_told_who_gives_them(registry):
+    dense = component("pose", "dense", provides=frozenset({"pose", "landmarks:mesh"}))
+    registry.register(plugin(dense, component("normalizer", "turner", needs=frozenset({"landmarks:mesh"}))), "acme")
+    found = problems(recipe(normalizer={"use": "turner"}), registry)
+    assert "take `pose: {use: dense}`" in found["normalizer.use"]
+    assert "add, say, `pose: {use: dense}`" in found["normalizer"]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_angles_and_options_are_finite(registry, number):
+    made = recipe(pose={"use": "landmark-pnp"}, normalizer={"use": "red", "above_yaw": number})
+    assert "finite" in problems(made, registry)["normalizer.above_yaw"]
 
 
 def test_labels_and_prompts_are_checked(registry):

@@ -2,18 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ferkit.components import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-
-
-class Options(Config):
-    """Base of what ``training:`` holds: numbers are finite."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def _count_or_all(value: Any) -> Any:
@@ -22,7 +16,7 @@ def _count_or_all(value: Any) -> Any:
     return value
 
 
-class Lora(Options):
+class Lora(Config):
     """Low-rank adapters (Hu et al. 2022) instead of the weights themselves; they are merged when the run is written."""
 
     rank: int = Field(default=8, ge=1, description="of the update of each layer's weights: more learns more")
@@ -33,7 +27,7 @@ class Lora(Options):
     )
 
 
-class Learn(Options):
+class Learn(Config):
     """What of one encoder learns."""
 
     stages: Annotated[Annotated[int, Field(ge=0)] | Literal["all"], BeforeValidator(_count_or_all)] = Field(
@@ -63,7 +57,7 @@ def _short(value: Any) -> Any:
     return {"stages": value}
 
 
-class Objectives(Options):
+class Objectives(Config):
     """Weights of what is minimized."""
 
     cross_entropy: Weight = Field(default=1.0, description="of the head's answer against the label")
@@ -72,7 +66,7 @@ class Objectives(Options):
     distillation: Weight = Field(default=0, description="to the probabilities of `teacher` (Hinton et al. 2015)")
 
 
-class Augment(Options):
+class Augment(Config):
     """Random changes of views, by torchvision; every view of a face is changed in the same way."""
 
     flip: Share = Field(default=0.5, description="chance of mirroring; yaw and roll change sign with it")
@@ -104,7 +98,7 @@ Learning = Annotated[
 ]
 
 
-class Training(Options):
+class Training(Config):
     """How a recipe is trained."""
 
     learn: Learning = Field(

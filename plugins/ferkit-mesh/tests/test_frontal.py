@@ -193,10 +193,22 @@ def test_landmarks_outside_the_picture_are_no_sight_of_a_face(frontal, estimate,
     assert outside == 0 < half < 0.7 * there
 
 
-def test_a_face_half_outside_its_picture_is_drawn(estimate, frontal, astronaut):
+def test_a_face_half_outside_its_picture_is_drawn_if_that_is_wanted(estimate, frontal, astronaut):
     half = astronaut[:, :, 225:].contiguous()
     faces = estimate(half, (-55.0, 55.0, 55.0, 185.0))
-    assert frontal()(ImageBatch((half,), ("",)), faces)[0].image.shape == (3, 168, 168)
+    batch = ImageBatch((half,), ("",))
+    assert frontal()(batch, faces) == [None]
+    assert frontal(min_score=0)(batch, faces)[0].image.shape == (3, 168, 168)
+
+
+@pytest.mark.parametrize(("yaw", "least"), [(0.0, 0.78), (-40.0, 0.78), (60.0, 0.64), (-75.0, 0.535), (np.nan, 0.78)])
+def test_landmarks_less_sure_than_the_yaw_explains_are_not_drawn_by(estimate, frontal, astronaut, yaw, least):
+    face = estimate(astronaut, FACE)
+    pose = torch.tensor([[yaw, 0.0, 0.0]])
+    unsure, sure = (replace(face, pose=pose, pose_score=torch.tensor([least + by])) for by in (-0.01, 0.01))
+    batch = ImageBatch((astronaut,), ("",))
+    assert frontal()(batch, unsure) == [None]
+    assert frontal()(batch, sure)[0].score > 0
 
 
 def test_a_recipe_turns_faces_beyond_its_gate(estimate, head, astronaut):

@@ -36,6 +36,7 @@ MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the f
 RIDGE, FLANK = 0.04, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
 NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
+UNSURE_FROM, UNSURE = 40.0, 0.007  # degrees of yaw, and how much less sure a degree beyond them may be
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
 
@@ -54,7 +55,7 @@ class Rendered(NamedTuple):
 
 
 class MeshFrontal:
-    """Removes yaw, pitch and roll; faces whose mesh is unknown are not turned.
+    """Removes yaw, pitch and roll; faces whose mesh is unknown, or less sure than their yaw explains, are not turned.
 
     The score of a result is that of the landmarks times the mean confidence over the face, times the share of the landmarks
     that lie inside the picture.
@@ -70,16 +71,19 @@ class MeshFrontal:
         self._config = config
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
-        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown.
+        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown or unsure.
 
         Of a crop, which is taken as it is, the view has no margin either.
         """
         framed = (self._config, self._config.model_copy(update={"margin": 0.0}))
+        meshes = _meshes(faces)
+        drawn = meshes.isfinite().all((1, 2)) & self._sure(faces)
         return [
-            self._turn(batch.images[index], mesh, score, framed[crop]) if bool(torch.isfinite(mesh).all()) else None
-            for index, mesh, score, crop in zip(
+            self._turn(batch.images[index], mesh, score, framed[crop]) if wanted else None
+            for wanted, index, mesh, score, crop in zip(
+                drawn.tolist(),
                 faces.image_index.tolist(),
-                _meshes(faces),
+                meshes,
                 faces.pose_score.tolist(),
                 faces.is_crop.tolist(),
                 strict=True,
@@ -104,6 +108,16 @@ class MeshFrontal:
                 strict=True,
             )
         ]
+
+    def _sure(self, faces: Faces) -> Tensor:
+        """Whose landmarks are as sure as those of a face of its yaw should be, or of unknown confidence, bool ``[N]``.
+
+        The further a face is turned the less sure they are. Where they are less sure than that the face is hidden, or turned
+        further than they say, and its view would show what is behind it.
+        """
+        further = (faces.pose[:, 0].abs() - UNSURE_FROM).clamp(min=0).nan_to_num(0)
+        unsure = faces.pose_score < self._config.min_score - UNSURE * further
+        return ~unsure
 
     def _turn(self, image: Tensor, mesh: Tensor, score: float, config: FrontalConfig) -> Frontal | None:
         unit = config.size / FACE  # pixels of the result per unit of the head

@@ -160,6 +160,18 @@ def test_what_lies_behind_a_face_is_not_drawn_onto_its_nose(estimate, head, astr
     assert (green > red).mean() <= share, "from between the eyes to below the nose, or to the lower lip"
 
 
+@pytest.mark.parametrize("yaw", [-55.0, 55.0])
+def test_the_mesh_leaves_no_jags_beside_the_nose(estimate, head, astronaut, yaw):
+    """Of a picture that is nothing but a ramp the frontal view has no corners where triangles meet."""
+    picture, _, points = turned(estimate, head, astronaut, yaw)
+    side = picture.shape[-1]
+    ramp = np.tile(np.linspace(0, 255, side).round().astype(np.uint8)[None, :, None], (side, 1, 3))
+    drawn = frontalize(ramp, points, head, FrontalConfig())
+    x, y = drawn.points[48 if yaw > 0 else 278, :2].astype(int)  # the near wing of the nose
+    wing = drawn.picture[y - 12 : y + 13, x - 12 : x + 13, 0].astype(float)
+    assert np.abs(wing[2:] - 2 * wing[1:-1] + wing[:-2]).max() <= 3
+
+
 def test_confidence_is_lower_where_the_camera_saw_nothing(estimate, head, astronaut):
     picture, _, points = turned(estimate, head, astronaut, 60.0)
     rendered = frontalize(picture.permute(1, 2, 0).contiguous().numpy(), points, head, FrontalConfig(mirror=False))

@@ -25,6 +25,7 @@ from ferkit_mesh.outline import inward
 from ferkit_mesh.posing import posed
 from ferkit_mesh.render import Bytes, Floats, compose, rasterize, smoothstep
 
+UNSURE_FROM, UNSURE = 40.0, 0.007  # degrees of yaw, and how much less sure a degree beyond them may be
 FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
 AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
@@ -36,7 +37,7 @@ MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the f
 RIDGE, FLANK = 0.04, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
 NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
-UNSURE_FROM, UNSURE = 40.0, 0.007  # degrees of yaw, and how much less sure a degree beyond them may be
+SMOOTH = 0.04  # deviation by which places are smoothed over the frontal face, likewise
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
 
@@ -201,13 +202,25 @@ def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig)
     edge[-len(OVAL) :] = 0
     known = smoothstep(np.where(share > 0.5, sight[opposite], sight), *SEEN)
     values = np.column_stack([places, places[opposite], share, edge, known]).astype(np.float32)
-    drawn, _ = rasterize(target.astype(np.float32), head.triangles, values, size, size)
+    drawn, depth = rasterize(target.astype(np.float32), head.triangles, values, size, size)
     drawn[..., 4:] = drawn[..., 4:].clip(0, 1)
+    looked_up = _smoothed(drawn[..., :4], np.isfinite(depth), SMOOTH * unit)
     seam = np.asarray(cv2.GaussianBlur(drawn[..., 4], (0, 0), 0.04 * unit), np.float32)
     alpha = drawn[..., 5]
     behind = _background(source, placed, target, unit, size)
-    picture = compose(source, drawn[..., 0:2], drawn[..., 2:4], seam, alpha, behind)
+    picture = compose(source, looked_up[..., :2], looked_up[..., 2:], seam, alpha, behind)
     return Rendered(picture, target[:POINTS].astype(np.float32), drawn[..., 6] * alpha)
+
+
+def _smoothed(values: Floats, known: NDArray[np.bool_], deviation: float) -> Floats:
+    """A map ``[S, S, A]`` without the corners of the triangles it was drawn by, from what is known of it alone.
+
+    Triangles are coarse where the surface is steep, beside the nose and the ears; along them a picture comes out jagged.
+    """
+    weight = known.astype(np.float32)
+    total = cv2.GaussianBlur(values * weight[..., None], (0, 0), deviation)
+    share = cv2.GaussianBlur(weight, (0, 0), deviation)
+    return np.asarray(total / np.maximum(share, 1e-6)[..., None], np.float32)
 
 
 def _sight(placed: _Placed, head: Head, source: Bytes) -> tuple[Floats, Floats, Floats]:

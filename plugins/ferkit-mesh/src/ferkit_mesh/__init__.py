@@ -42,7 +42,7 @@ class FrontalConfig(Config):
         description="take what was hidden or seen badly, and all of a half turned far away, from the other half",
     )
     min_score: float = Field(
-        default=0.78,
+        default=0.75,
         ge=0,
         le=1,
         description="confidence of the landmarks below which no view is drawn; beyond 40 degrees of yaw 0.007 less a degree",

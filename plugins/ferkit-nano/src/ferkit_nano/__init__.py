@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=b52c46d8e4371d6566a7623ac46c2577c415b8c1a9c240a46414b35cb03d5116"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=5ace8052acfe1024b86908192016ea41ab3b323738d6e914a8351f01299a6ba2"
 )
 
 

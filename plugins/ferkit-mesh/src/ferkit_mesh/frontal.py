@@ -37,7 +37,7 @@ MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the f
 RIDGE, FLANK = 0.04, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
 NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
-SMOOTH = 0.04  # deviation by which places are smoothed over the frontal face, likewise
+SMOOTH = 0.02  # deviation by which places are smoothed over the frontal face, likewise
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
 
 

@@ -160,6 +160,21 @@ def test_what_lies_behind_a_face_is_not_drawn_onto_its_nose(estimate, head, astr
     assert (green > red).mean() <= share, "from between the eyes to below the nose, or to the lower lip"
 
 
+@pytest.mark.parametrize("yaw", [-45.0, 45.0])
+@pytest.mark.parametrize(("first", "last"), [(10, 151), (200, 152)])
+def test_what_lies_behind_a_face_is_not_drawn_onto_forehead_and_chin(estimate, head, astronaut, yaw, first, last):
+    """Of a face turned by 45 degrees the middle line is the outline, where its mesh says it is turned less."""
+    picture, _, points = turned(estimate, head, astronaut, yaw)
+    picture = picture.permute(1, 2, 0).contiguous().numpy()
+    far = np.sign(yaw) * (np.arange(picture.shape[1]) - points[[10, 152], 0].mean()) > 0
+    picture[:, far] = GREEN
+    rendered = frontalize(picture, points, head, FrontalConfig())
+    marks = rendered.points[:, :2].astype(int)
+    line = rendered.picture[marks[first, 1] : marks[last, 1], marks[168, 0] - 4 : marks[168, 0] + 5]
+    red, green, _ = line.reshape(-1, 3).T.astype(int)
+    assert (green > red).mean() <= 0.2
+
+
 @pytest.mark.parametrize("yaw", [-55.0, 55.0])
 def test_the_mesh_leaves_no_jags_beside_the_nose(estimate, head, astronaut, yaw):
     """Of a picture that is nothing but a ramp the frontal view has no corners where triangles meet."""
@@ -243,6 +258,17 @@ def test_the_recipe_frontal_measures_what_was_drawn(estimate, head, astronaut, c
     fer = ferkit.pipeline("frontal", {"detector": {"use": "whole-image"}, **change})
     [result] = fer.normalize([picture.permute(1, 2, 0).numpy()])
     assert result.faces[0].decision == decision
+
+
+def test_where_the_recipe_frontal_draws_nothing_the_aligned_view_stands_in(estimate, head, astronaut):
+    picture, _, _ = turned(estimate, head, astronaut, 50.0)
+    fer = ferkit.pipeline("frontal", {"detector": {"use": "whole-image"}, "normalizer.min_score": 1.0})
+    plain = ferkit.pipeline("default", {"detector": {"use": "whole-image"}})([picture.permute(1, 2, 0).numpy()])
+    [result] = fer.normalize([picture.permute(1, 2, 0).numpy()])
+    [prediction] = fer([picture.permute(1, 2, 0).numpy()])
+    assert result.faces[0].decision == "failed"
+    assert prediction.label and "edit_failed" in prediction.flags
+    assert prediction.probabilities == pytest.approx(plain[0].probabilities, abs=1e-4)
 
 
 @pytest.mark.parametrize(("yaw", "far", "near"), [(-42.0, 107, 336), (42.0, 336, 107)])

@@ -21,7 +21,7 @@ from ferkit.interfaces import PosedFace
 from ferkit_mesh import FrontalConfig
 from ferkit_mesh.head import OVAL, POINTS, Head
 from ferkit_mesh.loading import head_of
-from ferkit_mesh.outline import inward
+from ferkit_mesh.outline import PROFILE, inward
 from ferkit_mesh.posing import posed
 from ferkit_mesh.render import Bytes, Floats, compose, rasterize, smoothstep
 
@@ -34,8 +34,11 @@ BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more:
 OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
 ASIDE = (0.5, 0.65)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
-RIDGE, FLANK = 0.04, 0.15  # the nose's ridge is looked up so far off, and what is so near to it less so; likewise
-NOSE = ((-0.1, 0.1), (0.42, 0.56))  # where the ridge begins and ends below the eyes, likewise
+# How far off the middle line is looked up, so far below the eyes, likewise: on the nose; and on forehead and chin of a face half
+# turned, whose mesh shows more beyond that line than the picture does.
+NOSE, OFF_NOSE = (-0.1, 0.1, 0.42, 0.56), (0, 0.04, 0.04, 0)
+ENDS, OFF_ENDS = (-0.6, -0.4, 0.82, 0.95), (0.1, 0, 0, 0.1)
+FLANK = 0.15  # what is so near to the middle line is looked up less far off, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
 SMOOTH = 0.02  # deviation by which places are smoothed over the frontal face, likewise
 INSET = 0.035  # by which what is seen edge on is looked up further inside, so that no background shows, likewise
@@ -240,7 +243,7 @@ def _sight(placed: _Placed, head: Head, source: Bytes) -> tuple[Floats, Floats, 
     places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
     face = placed.seen[:POINTS, :2].astype(np.float32)
     places[:POINTS] += inward(source, np.isfinite(depth), face, placed.scale, -placed.rotation[:2, 2])
-    places += _off_the_ridge(placed)
+    places += _off_the_middle(placed)
     inside = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
     within = inside[rows, columns] / (placed.scale / 2)
     sight = np.where(covered, np.minimum(facing, 0), facing)
@@ -260,17 +263,19 @@ def _borrowed(placed: _Placed, sight: Floats, within: Floats, opposite: NDArray[
     return borrowed
 
 
-def _off_the_ridge(placed: _Placed) -> Floats:
-    """How far the nose's ridge and what is near it are looked up towards the near half, ``[540, 2]`` in pixels.
+def _off_the_middle(placed: _Placed) -> Floats:
+    """How far the middle line and what is near it are looked up towards the near half, ``[540, 2]`` in pixels.
 
-    The ridge of a turned nose is its outline, and no half can replace it: what is behind a real face would be drawn on it.
+    The middle line of a turned face is its outline, and no half can replace it: what is behind a real face would be drawn on it.
     """
-    below, beside = placed.shape[:, 1], placed.shape[:, 0]
-    ridge = smoothstep(below, *NOSE[0]) * (1 - smoothstep(below, *NOSE[1])) * np.exp(-np.square(beside / FLANK))
+    beside, below = placed.shape[:, 0], placed.shape[:, 1]
+    aside = np.abs(placed.aside)
+    ends = np.interp(below, ENDS, OFF_ENDS) * (1 - smoothstep(aside, *PROFILE))
+    off = (np.interp(below, NOSE, OFF_NOSE) + ends) * np.exp(-np.square(beside / FLANK))
     down = placed.rotation[:2, 1]
     across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)  # along the eyes, in the picture
-    far = RIDGE * placed.scale * smoothstep(np.abs(placed.aside), *ASIDE)
-    moved: Floats = (-np.sign(placed.aside) * far * ridge[:, None] * across).astype(np.float32)
+    far = placed.scale * smoothstep(aside, *ASIDE)
+    moved: Floats = (-np.sign(placed.aside) * far * off[:, None] * across).astype(np.float32)
     return moved
 
 

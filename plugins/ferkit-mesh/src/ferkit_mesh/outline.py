@@ -8,13 +8,15 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from ferkit_mesh.render import Bytes, Floats, smoothstep
 
 # All in units of the head.
-OUTSIDE, DEEP = (
-    (-0.2, -0.06),
-    (0.34, 0.48),
-)  # where along a ray what is behind the face is taken to be seen, and the face
-MOST = 0.2  # the furthest inside its mesh at which a face may end
+# Where along a ray what is behind the face is taken to be seen; and the face, beyond the furthest at which it may end.
+OUTSIDE, DEEP = (-0.2, -0.06), (0.14, 0.28)
+MOST = (
+    0.32,
+    0.2,
+)  # the furthest inside its mesh at which a face may end, half turned and in profile: at its middle line
+PROFILE = (0.77, 0.86)  # sine of the angle by which a face is turned: half turned below, in profile above
 STEP = 0.02  # between samples of a ray
-REACH = 0.5  # what lies further within the outline stays where it is
+REACH = 0.3  # what lies further inside than that beyond the furthest end stays where it is
 SMOOTH = 0.5  # of the outline, over which the end of the face is the median, then the mean
 LIKE = 0.3  # how much like the inner end of its ray a pixel of the face is, 0 being like the outer end
 CONTRAST = 18.0  # grey values between face and background, below which nothing would be seen of either
@@ -41,14 +43,15 @@ def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float,
         return np.zeros_like(points)
     outline = 2 * max(outlines, key=len)[:, 0].astype(np.float32) + 1  # the middle of each 2 x 2 pixels
     normals = _normals(head, outline)
-    steps = np.arange(OUTSIDE[0], DEEP[1], STEP, dtype=np.float32)
-    ends = _ends(_rays(source, outline, normals, steps * scale), steps)
+    most = float(np.interp(np.linalg.norm(looks), PROFILE, MOST))
+    steps = np.arange(OUTSIDE[0], most + DEEP[1], STEP, dtype=np.float32)
+    ends = _ends(_rays(source, outline, normals, steps * scale), steps, most)
     ends *= smoothstep(-normals @ looks, *FAR)
     width = max(round(SMOOTH * scale / 2), 1)
     ends = uniform_filter1d(median_filter(ends, width, mode="wrap"), width, mode="wrap")
     distance = np.linalg.norm(points[:, None] - outline, axis=2)
     nearest = distance.argmin(1)
-    share = 1 - distance[np.arange(len(points)), nearest] / (REACH * scale)
+    share = 1 - distance[np.arange(len(points)), nearest] / ((most + REACH) * scale)
     moved: Floats = (ends[nearest] * share.clip(0, 1) * scale)[:, None] * normals[nearest]
     return moved.astype(np.float32)
 
@@ -72,13 +75,13 @@ def _rays(source: Bytes, outline: Floats, normals: Floats, steps: Floats) -> Flo
     return np.asarray(colours, np.float32)
 
 
-def _ends(colours: Floats, steps: Floats) -> Floats:
+def _ends(colours: Floats, steps: Floats, most: float) -> Floats:
     """How far inside the outline the face begins on each ray ``[L]``, 0 where that cannot be told."""
     outside = colours[:, (steps >= OUTSIDE[0]) & (steps < OUTSIDE[1])].mean(1)
-    across = colours[:, steps >= DEEP[0]].mean(1) - outside
+    across = colours[:, steps >= most + DEEP[0]].mean(1) - outside
     contrast = np.linalg.norm(across, axis=1)
     likeness = ((colours - outside[:, None]) * across[:, None]).sum(2) / np.maximum(contrast, 1e-6)[:, None] ** 2
-    within = (steps >= 0) & (steps <= MOST)
+    within = (steps >= 0) & (steps <= most)
     face = likeness[:, within] > LIKE
     found = face.any(1) & (contrast > CONTRAST * np.sqrt(3))
     return np.where(found, steps[within][face.argmax(1)], 0).astype(np.float32)

@@ -17,6 +17,7 @@ from ferkit_mesh.varying import other_depth, varied_camera
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
+FAR = 40.0  # degrees of yaw; of real faces turned away half are turned further, though there are few
 
 
 class Sample(NamedTuple):
@@ -39,18 +40,23 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Turned:
-    """Real faces turned away, of ``turned.py``: ``crops [N, 128, 128]``; ``boxes [N, 4]`` and ``five [N, 5, 2]`` in them."""
+    """Real faces turned away, of ``turned.py``: ``crops [N, 128, 128]``; ``boxes [N, 4]`` and ``five [N, 5, 2]`` in them.
+
+    ``far`` are the numbers of those that `landmark-pnp` puts beyond FAR degrees.
+    """
 
     crops: np.ndarray
     boxes: np.ndarray
     five: np.ndarray
+    far: np.ndarray
 
     @classmethod
     def read(cls, path: Path, keep: Callable[[str], bool]) -> "Turned":
         """Those whose subject ``keep`` takes."""
         with np.load(path) as table:
             chosen = np.array([keep(subject) for subject in table["subject"].tolist()])
-            return cls(*(table[name][chosen] for name in ("crop", "box", "five")))
+            far = np.flatnonzero(np.abs(table["yaw"][chosen]) > FAR)
+            return cls(*(table[name][chosen] for name in ("crop", "box", "five")), far)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +138,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
 
 def real(turned: Turned, rng: np.random.Generator) -> Sample:
     """One real face turned away, framed and worn like the others."""
-    index = int(rng.integers(len(turned.crops)))
+    index = int(rng.choice(turned.far) if rng.random() < 0.5 else rng.integers(len(turned.crops)))
     crop, box, five = turned.crops[index], turned.boxes[index].copy(), turned.five[index]
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])

@@ -24,15 +24,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from ferkit.geometry import rotation_to_angles, to_five
+from ferkit.geometry import angles_to_rotation, rotation_to_angles, to_five
+from ferkit.head_pose import pose_from_landmarks
 from ferkit.training.checkpoint import load, save
 from ferkit_mesh.head import Head
 from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
-REAL = 0.25  # share of real faces turned away, where they are given
+REAL = 0.3  # share of real faces turned away, where they are given
 EMA = 0.998
 LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
+TOLD, MEANT = (
+    (0, 0.379, 0.628, 0.87, 1),
+    (0, 0.5, 0.707, 0.88, 1),
+)  # `landmark-pnp`'s sine of faces turned by A, and the true one
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
     *(33, 133, 159, 145, 160, 144, 158, 153, 263, 362, 386, 374, 387, 373, 385, 380),
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 61, 291, 0, 17, 13, 14, 39, 269, 181, 405, 78, 308, 1, 152),
@@ -87,7 +92,8 @@ class Loss(nn.Module):
     """Distance of landmarks and of rotations; the confidence is to foretell how large the first is.
 
     Of real faces turned away the detector's five landmarks are all that is known; ``beside`` ``[5, 3]`` is where they lie
-    beside the mesh's own, in the head's frame.
+    beside the mesh's own, in the head's frame. A flatter head turned less would show them alike: so `landmark-pnp` tells how far
+    it is turned, and the shape stays nearer to the mean.
     """
 
     def __init__(self, head: Head, beside: Tensor) -> None:
@@ -106,18 +112,27 @@ class Loss(nn.Module):
         near = ((distance + 0.5 * depth) * self.weights).mean(1)
         turn = (raw.rotation - batch.rotations)[exact].square().sum((1, 2))
         five = self.of_five(raw, found, batch.five, turned)
+        aside = self.aside(raw, batch.five, turned)
         error = torch.zeros(len(found))
         error[exact], error[turned] = distance.detach().mean(1), five.detach()
         extent = (found.amax(1) - found.amin(1))[:, :2].amax(1).detach().clamp(min=0.1)
         target = torch.where(batch.face, torch.exp(-(error / extent / 0.08).square()), 0.0)
         sure = F.binary_cross_entropy_with_logits(raw.confidence, target)
-        shape = raw.shape.square().mean(1)[batch.face]
-        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + 0.02 * shape.sum()
+        shape = raw.shape.square().mean(1) * torch.where(turned, 0.1, 0.02)
+        away = F.smooth_l1_loss(aside, torch.zeros_like(aside), reduction="sum", beta=0.1)
+        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + 2 * away + shape[batch.face].sum()
         loss = parts / batch.face.sum() + 0.2 * sure
         angle = torch.rad2deg(torch.acos((1 - turn / 4).clamp(-1, 1)))
         nme = (error / extent)[exact].mean().item()
         told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item(), "five": five.mean().item()}
-        return loss, told
+        return loss, told | {"aside": aside.abs().mean().item()}
+
+    def aside(self, raw: Raw, five: Tensor, turned: Tensor) -> Tensor:
+        """By how much the sine of the angle from the line of sight to the middle plane differs from `landmark-pnp`'s."""
+        angles, _ = pose_from_landmarks(five[turned], "5")
+        sine = angles_to_rotation(angles)[:, 2, 0].nan_to_num(0)
+        told = sine.sign() * torch.from_numpy(np.interp(sine.abs().numpy(), TOLD, MEANT)).float()
+        return torch.where(angles.isfinite().all(1), raw.rotation[turned, 2, 0] - told, 0)
 
     def of_five(self, raw: Raw, found: Tensor, five: Tensor, turned: Tensor) -> Tensor:
         """Mean distance of the detector's landmarks from where the mesh puts them, the half that is hidden counting less."""
@@ -160,8 +175,13 @@ def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
         raw = Raw(*(torch.cat(values) for values in zip(*parts, strict=True)))
         found = points_of(raw, loss.mean, loss.basis)
         error = loss.of_five(raw, found, batch.five, batch.face)
-    yaw = rotation_to_angles(raw.rotation)[:, 0].abs()
-    return f"real: five {error.mean():.4f}, yaw {yaw.mean():.1f}, confidence {raw.confidence.sigmoid().mean():.2f}"
+        aside = loss.aside(raw, batch.five, batch.face)
+    sine, told = raw.rotation[:, 2, 0].abs(), (raw.rotation[:, 2, 0] - aside).abs()
+    far = told > 0.6
+    return (
+        f"real: five {error.mean():.4f}, aside {sine.mean():.3f} of {told.mean():.3f}, off {aside.abs().mean():.3f}; "
+        f"far {sine[far].mean():.3f} of {told[far].mean():.3f}, confidence {raw.confidence.sigmoid().mean():.2f}"
+    )
 
 
 def started(network: MeshNet, path: Path) -> None:
@@ -180,6 +200,7 @@ def main() -> None:
     parser.add_argument("--turned", type=Path, help="of turned.py: real faces turned away")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=65)
+    parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its start")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -212,7 +233,7 @@ def main() -> None:
     for module in fixed_part:
         module.requires_grad_(False)
     learnt = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, lr=RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(learnt, lr=args.rate, weight_decay=1e-2)
     state = {"step": 0, "spent": 0.0}
     last = args.out / LAST
     if last.exists():
@@ -242,7 +263,7 @@ def main() -> None:
     while state["spent"] < args.minutes * 60:
         began = time.time()
         share = state["spent"] / (args.minutes * 60)
-        rate = RATE * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
+        rate = args.rate * min(1, (state["step"] + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()
@@ -262,7 +283,11 @@ def main() -> None:
         state["step"] += 1
         state["spent"] += time.time() - began
         if state["step"] % 50 == 0:
-            means = {name: np.mean([part[name] for part in sums]) for name in parts if turned or name != "five"}
+            means = {
+                name: np.mean([part[name] for part in sums])
+                for name in parts
+                if turned or name not in ("five", "aside")
+            }
             print(
                 f"{state['step']} {state['spent'] / 60:.1f} min",
                 {k: round(float(v), 4) for k, v in means.items()},

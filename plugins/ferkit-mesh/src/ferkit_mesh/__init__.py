@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=3224c6a492c64a38bd00403fd678561beb595f3722d35051a5ed5c6d40989edd"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=6544ab4c531207a3ecd19138a2bddc23e61d659ec50027b00a4c0f03e6f6e8e6"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

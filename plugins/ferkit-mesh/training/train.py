@@ -19,13 +19,12 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from samples import Sample, Sources, Turned, real, sample
+from samples import FAR, Sample, Sources, Turned, real, sample
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from ferkit.geometry import angles_to_rotation, rotation_to_angles, to_five
-from ferkit.head_pose import pose_from_landmarks
+from ferkit.geometry import rotation_to_angles, to_five
 from ferkit.training.checkpoint import load, save
 from ferkit_mesh.head import Head
 from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
@@ -34,10 +33,6 @@ BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are no
 REAL = 0.3  # share of real faces turned away, where they are given
 EMA = 0.998
 LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
-TOLD, MEANT = (
-    (0, 0.379, 0.628, 0.87, 1),
-    (0, 0.5, 0.707, 0.88, 1),
-)  # `landmark-pnp`'s sine of faces turned by A, and the true one
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
     *(33, 133, 159, 145, 160, 144, 158, 153, 263, 362, 386, 374, 387, 373, 385, 380),
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 61, 291, 0, 17, 13, 14, 39, 269, 181, 405, 78, 308, 1, 152),
@@ -58,6 +53,7 @@ class Batch(NamedTuple):
     rotations: Tensor
     face: Tensor
     five: Tensor
+    aside: Tensor
 
 
 def batch_of(samples: list[Sample]) -> Batch:
@@ -66,7 +62,8 @@ def batch_of(samples: list[Sample]) -> Batch:
     points = torch.from_numpy(np.stack([s.points for s in samples]))
     rotations = torch.from_numpy(np.stack([s.rotation for s in samples]))
     five = torch.from_numpy(np.stack([s.five for s in samples]))
-    return Batch((crops - MEAN) / STD, points, rotations, torch.tensor([s.face for s in samples]), five)
+    face, aside = torch.tensor([s.face for s in samples]), torch.tensor([s.aside for s in samples], dtype=torch.float32)
+    return Batch((crops - MEAN) / STD, points, rotations, face, five, aside)
 
 
 class Stream(IterableDataset[Batch]):
@@ -91,9 +88,9 @@ class Stream(IterableDataset[Batch]):
 class Loss(nn.Module):
     """Distance of landmarks and of rotations; the confidence is to foretell how large the first is.
 
-    Of real faces turned away the detector's five landmarks are all that is known; ``beside`` ``[5, 3]`` is where they lie
-    beside the mesh's own, in the head's frame. A flatter head turned less would show them alike: so `landmark-pnp` tells how far
-    it is turned, and the shape stays nearer to the mean.
+    Of real faces turned away the detector's five landmarks are known; ``beside`` ``[5, 3]`` is where they lie beside the mesh's
+    own, in the head's frame. A flatter head turned less would show them alike: so how far it is turned is told, too, and its
+    shape stays nearer to the mean.
     """
 
     def __init__(self, head: Head, beside: Tensor) -> None:
@@ -112,7 +109,7 @@ class Loss(nn.Module):
         near = ((distance + 0.5 * depth) * self.weights).mean(1)
         turn = (raw.rotation - batch.rotations)[exact].square().sum((1, 2))
         five = self.of_five(raw, found, batch.five, turned)
-        aside = self.aside(raw, batch.five, turned)
+        aside = raw.rotation[turned, 2, 0] - batch.aside[turned]
         error = torch.zeros(len(found))
         error[exact], error[turned] = distance.detach().mean(1), five.detach()
         extent = (found.amax(1) - found.amin(1))[:, :2].amax(1).detach().clamp(min=0.1)
@@ -126,13 +123,6 @@ class Loss(nn.Module):
         nme = (error / extent)[exact].mean().item()
         told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item(), "five": five.mean().item()}
         return loss, told | {"aside": aside.abs().mean().item()}
-
-    def aside(self, raw: Raw, five: Tensor, turned: Tensor) -> Tensor:
-        """By how much the sine of the angle from the line of sight to the middle plane differs from `landmark-pnp`'s."""
-        angles, _ = pose_from_landmarks(five[turned], "5")
-        sine = angles_to_rotation(angles)[:, 2, 0].nan_to_num(0)
-        told = sine.sign() * torch.from_numpy(np.interp(sine.abs().numpy(), TOLD, MEANT)).float()
-        return torch.where(angles.isfinite().all(1), raw.rotation[turned, 2, 0] - told, 0)
 
     def of_five(self, raw: Raw, found: Tensor, five: Tensor, turned: Tensor) -> Tensor:
         """Mean distance of the detector's landmarks from where the mesh puts them, the half that is hidden counting less."""
@@ -148,7 +138,7 @@ class Loss(nn.Module):
 
 def examine(network: MeshNet, loss: Loss, batch: Batch) -> str:
     """Errors on held-out crops, by yaw."""
-    crops, points, rotations, face, _ = batch
+    crops, points, rotations, face, *_ = batch
     network.eval()
     with torch.inference_mode():
         parts = [network(part) for part in crops.split(64)]
@@ -168,18 +158,17 @@ def examine(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 
 def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
-    """Distance of the detector's landmarks on real faces turned away, held out."""
+    """Of real faces turned away, held out: distance of the detector's landmarks, and how far they are turned."""
     network.eval()
     with torch.inference_mode():
         parts = [network(part) for part in batch.crops.split(64)]
         raw = Raw(*(torch.cat(values) for values in zip(*parts, strict=True)))
         found = points_of(raw, loss.mean, loss.basis)
         error = loss.of_five(raw, found, batch.five, batch.face)
-        aside = loss.aside(raw, batch.five, batch.face)
-    sine, told = raw.rotation[:, 2, 0].abs(), (raw.rotation[:, 2, 0] - aside).abs()
-    far = told > 0.6
+    sine, told, off = raw.rotation[:, 2, 0].abs(), batch.aside.abs(), (raw.rotation[:, 2, 0] - batch.aside).abs()
+    far = told > math.sin(math.radians(FAR))
     return (
-        f"real: five {error.mean():.4f}, aside {sine.mean():.3f} of {told.mean():.3f}, off {aside.abs().mean():.3f}; "
+        f"real: five {error.mean():.4f}, aside {sine.mean():.3f} of {told.mean():.3f}, off {off.mean():.3f}; "
         f"far {sine[far].mean():.3f} of {told[far].mean():.3f}, confidence {raw.confidence.sigmoid().mean():.2f}"
     )
 

@@ -21,7 +21,7 @@ from ferkit.interfaces import PosedFace
 from ferkit_mesh import FrontalConfig
 from ferkit_mesh.head import OVAL, POINTS, Head
 from ferkit_mesh.loading import head_of
-from ferkit_mesh.outline import PROFILE, inward
+from ferkit_mesh.outline import inward
 from ferkit_mesh.posing import posed
 from ferkit_mesh.render import Bytes, Floats, compose, rasterize, smoothstep
 
@@ -33,11 +33,14 @@ SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, w
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
 ASIDE = (0.5, 0.65)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
+PROFILE = (0.77, 0.86)  # likewise: half turned below, in profile above
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
-# How far off the middle line is looked up, so far below the eyes, likewise: on the nose; and on forehead and chin of a face half
-# turned, whose mesh shows more beyond that line than the picture does.
+# How far off the middle line is looked up, in units of the head, so far below the eyes: on the nose; and on forehead and, so far
+# below the lower lip, chin of a face half turned, whose mesh shows more beyond that line than the picture does.
 NOSE, OFF_NOSE = (-0.1, 0.1, 0.42, 0.56), (0, 0.04, 0.04, 0)
-ENDS, OFF_ENDS = (-0.6, -0.4, 0.82, 0.95), (0.1, 0, 0, 0.1)
+FOREHEAD, OFF_FOREHEAD = (-0.6, -0.4), (0.1, 0)
+CHIN, OFF_CHIN = (0.02, 0.13), (0, 0.1)
+LOWER_LIP = 17  # its landmark
 FLANK = 0.15  # what is so near to the middle line is looked up less far off, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
 SMOOTH = 0.02  # deviation by which places are smoothed over the frontal face, likewise
@@ -182,6 +185,11 @@ class _Placed(NamedTuple):
         value: np.float32 = self.rotation[2, 0]
         return value
 
+    @property
+    def half_turned(self) -> float:
+        """1 of a face half turned or less, 0 in profile, where the middle line is the mesh's own outline, too."""
+        return 1 - float(smoothstep(np.abs(self.aside), *PROFILE))
+
 
 def frontalize(source: Bytes, points: Floats, head: Head, config: FrontalConfig) -> Rendered:
     """Draw a face from the front.
@@ -242,7 +250,8 @@ def _sight(placed: _Placed, head: Head, source: Bytes) -> tuple[Floats, Floats, 
     inset = INSET * placed.scale * (1 - smoothstep(facing, 0, SEEN[1]))
     places = placed.seen[:, :2] - normals[:, :2] * inset[:, None]
     face = placed.seen[:POINTS, :2].astype(np.float32)
-    places[:POINTS] += inward(source, np.isfinite(depth), face, placed.scale, -placed.rotation[:2, 2])
+    looks = -placed.rotation[:2, 2]
+    places[:POINTS] += inward(source, np.isfinite(depth), face, placed.scale, looks, placed.half_turned)
     places += _off_the_middle(placed)
     inside = cv2.distanceTransform(np.isfinite(depth).astype(np.uint8), cv2.DIST_L2, 3)
     within = inside[rows, columns] / (placed.scale / 2)
@@ -269,12 +278,12 @@ def _off_the_middle(placed: _Placed) -> Floats:
     The middle line of a turned face is its outline, and no half can replace it: what is behind a real face would be drawn on it.
     """
     beside, below = placed.shape[:, 0], placed.shape[:, 1]
-    aside = np.abs(placed.aside)
-    ends = np.interp(below, ENDS, OFF_ENDS) * (1 - smoothstep(aside, *PROFILE))
+    chin = np.interp(below - below[LOWER_LIP], CHIN, OFF_CHIN)
+    ends = placed.half_turned * (np.interp(below, FOREHEAD, OFF_FOREHEAD) + chin)
     off = (np.interp(below, NOSE, OFF_NOSE) + ends) * np.exp(-np.square(beside / FLANK))
     down = placed.rotation[:2, 1]
     across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)  # along the eyes, in the picture
-    far = placed.scale * smoothstep(aside, *ASIDE)
+    far = placed.scale * smoothstep(np.abs(placed.aside), *ASIDE)
     moved: Floats = (-np.sign(placed.aside) * far * off[:, None] * across).astype(np.float32)
     return moved
 

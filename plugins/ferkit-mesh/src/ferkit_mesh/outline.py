@@ -8,22 +8,18 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from ferkit_mesh.render import Bytes, Floats, smoothstep
 
 # All in units of the head.
-# Where along a ray what is behind the face is taken to be seen; and the face, beyond the furthest at which it may end.
+# Where along a ray what is behind the face is taken to be seen; and the face, counted from MOST.
 OUTSIDE, DEEP = (-0.2, -0.06), (0.14, 0.28)
-MOST = (
-    0.32,
-    0.2,
-)  # the furthest inside its mesh at which a face may end, half turned and in profile: at its middle line
-PROFILE = (0.77, 0.86)  # sine of the angle by which a face is turned: half turned below, in profile above
+MOST = (0.2, 0.32)  # how far inside its mesh a face may end: in profile, half turned
 STEP = 0.02  # between samples of a ray
-REACH = 0.3  # what lies further inside than that beyond the furthest end stays where it is
+REACH = 0.3  # points further inside than MOST and this stay where they are
 SMOOTH = 0.5  # of the outline, over which the end of the face is the median, then the mean
 LIKE = 0.3  # how much like the inner end of its ray a pixel of the face is, 0 being like the outer end
 CONTRAST = 18.0  # grey values between face and background, below which nothing would be seen of either
 FAR = (0.4, 0.8)  # cosine between an outline's normal and where the face looks: another side below, the far one above
 
 
-def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float, looks: Floats) -> Floats:
+def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float, looks: Floats, half: float) -> Floats:
     """How far points must be moved so that those at a mesh's far outline lie where the face in the picture ends.
 
     On a ray from outside the outline to its inside a pixel belongs to the face once it is no longer like the ray's outer end.
@@ -33,7 +29,8 @@ def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float,
         head: Where the mesh is seen in it, ``[H / 2, W / 2]``.
         points: ``[P, 2]`` in pixels of the picture.
         scale: Pixels a unit of the head.
-        looks: Where the face looks ``[2]``, in the picture; 1 long in profile.
+        looks: Where the face looks ``[2]``, in the picture; the longer, the further it is turned, at most 1.
+        half: 1 of a face half turned, 0 in profile.
 
     Returns:
         Offsets ``[P, 2]`` in pixels, 0 for points far within.
@@ -43,8 +40,8 @@ def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float,
         return np.zeros_like(points)
     outline = 2 * max(outlines, key=len)[:, 0].astype(np.float32) + 1  # the middle of each 2 x 2 pixels
     normals = _normals(head, outline)
-    most = float(np.interp(np.linalg.norm(looks), PROFILE, MOST))
-    steps = np.arange(OUTSIDE[0], most + DEEP[1], STEP, dtype=np.float32)
+    most = MOST[0] + (MOST[1] - MOST[0]) * half
+    steps = STEP * np.arange(round(OUTSIDE[0] / STEP), round((most + DEEP[1]) / STEP), dtype=np.float32)
     ends = _ends(_rays(source, outline, normals, steps * scale), steps, most)
     ends *= smoothstep(-normals @ looks, *FAR)
     width = max(round(SMOOTH * scale / 2), 1)
@@ -77,11 +74,11 @@ def _rays(source: Bytes, outline: Floats, normals: Floats, steps: Floats) -> Flo
 
 def _ends(colours: Floats, steps: Floats, most: float) -> Floats:
     """How far inside the outline the face begins on each ray ``[L]``, 0 where that cannot be told."""
-    outside = colours[:, (steps >= OUTSIDE[0]) & (steps < OUTSIDE[1])].mean(1)
-    across = colours[:, steps >= most + DEEP[0]].mean(1) - outside
+    outside = colours[:, steps < OUTSIDE[1] - STEP / 2].mean(1)
+    across = colours[:, steps > most + DEEP[0] - STEP / 2].mean(1) - outside
     contrast = np.linalg.norm(across, axis=1)
     likeness = ((colours - outside[:, None]) * across[:, None]).sum(2) / np.maximum(contrast, 1e-6)[:, None] ** 2
-    within = (steps >= 0) & (steps <= most)
+    within = (steps > -STEP / 2) & (steps < most + STEP / 2)
     face = likeness[:, within] > LIKE
     found = face.any(1) & (contrast > CONTRAST * np.sqrt(3))
     return np.where(found, steps[within][face.argmax(1)], 0).astype(np.float32)

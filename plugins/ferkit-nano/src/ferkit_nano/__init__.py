@@ -9,7 +9,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_nano/weights/nano.safetensors#sha256=5ace8052acfe1024b86908192016ea41ab3b323738d6e914a8351f01299a6ba2"
+    "pkg://ferkit_nano/weights/nano.safetensors#sha256=c050516e4389ccd656692e7d9bff488f4a524b0997b9b445f523b46915bf4dad"
 )
 
 

@@ -331,7 +331,7 @@ def test_crops_are_examined_whole_with_a_pose_found_by_a_border(examine, tmp_pat
         1,
         pytest.approx(float("nan"), nan_ok=True),
     )
-    assert row["yaw_after"] == pytest.approx(-row["yaw_before"], abs=8)  # two estimates of a nearly frontal face
+    assert abs(row["yaw_before"]) < 10 and abs(row["yaw_after"]) < 10  # known, and of a nearly frontal face
     assert row["label_before"] == "happiness"
 
 

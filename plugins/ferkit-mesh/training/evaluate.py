@@ -71,6 +71,7 @@ def picture(
     else:
         lamp = np.array([*rng.uniform(-0.8, 0.8, 2), -1])
         image, covered, marks = renderer_b.turn(crop, points, old, rotation, EYES, SIZE, lamp)
+        marks = marks[:, :2]
     alpha = cv2.blur(covered.astype(np.float32), (3, 3)) * covered
     return (image * alpha + behind * (1 - alpha)).astype(np.uint8), marks
 

@@ -51,7 +51,7 @@ def turn(
     size: int,
     lamp: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Picture uint8 ``[size, size, …]``, where the head is, and the landmarks ``[468, 2]`` in it.
+    """Picture uint8 ``[size, size, …]``, where the head is, and the landmarks ``[468, 3]`` in its pixels, depth included.
 
     Args:
         source: The picture, grey or colour.
@@ -73,6 +73,7 @@ def turn(
     camera, marks = (_seen(part @ rotation.T, fill) for part in (VERTICES, lifted))
     middle = np.median(marks[:, :2], 0)
     camera[:, :2] += size / 2 - middle
+    marks[:, :2] += size / 2 - middle
     normals = _normals(VERTICES) @ rotation.T
     light = np.clip(0.55 + 0.6 * (normals @ (lamp / np.linalg.norm(lamp))), 0.15, 1.3)
     values = np.column_stack([texture, light]).astype(np.float32)
@@ -80,7 +81,7 @@ def turn(
     picture = cv2.remap(source, drawn[..., :2] - np.float32(0.5), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     shade = drawn[..., 2] if source.ndim == 2 else drawn[..., 2:3]
     covered = np.isfinite(depth)
-    return np.clip(picture * shade, 0, 255).astype(np.uint8), covered, marks[:, :2] + size / 2 - middle
+    return np.clip(picture * shade, 0, 255).astype(np.uint8), covered, marks
 
 
 def _lift(plane: np.ndarray, old: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@
     TENSORFLOW/bin/python peer.py worth.npz --model emotion_model.hdf5   # accuracy of the network inside `fer`
 
 Every face is turned by both renderers to each yaw, framed as FER2013 frames it, and stored as it is (``turned``), as the recipe
-with `mesh` and `mesh-frontal` gives it (``frontal``), and turned back with the true landmarks (``exact``,
-renderer A only).
+with `mesh` and `mesh-frontal` gives it (``frontal``), and turned back with the true landmarks (``exact``).
 """
 
 import argparse
@@ -63,7 +62,8 @@ def made(
     else:
         lamp = np.array([*rng.uniform(-0.5, 0.5, 2), -1])
         image, covered, marks = renderer_b.turn(crop, points, old, rotation, scale * zoom * 0.66, SIZE, lamp)
-        move = home - np.median(marks, 0)
+        move = home - np.median(marks[:, :2], 0)
+        marks[:, :2] += move
         shifted = np.array([[1, 0, move[0]], [0, 1, move[1]]])
         image = cv2.warpAffine(image, shifted, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
         covered = cv2.warpAffine(covered.astype(np.uint8), shifted, (SIZE, SIZE), flags=cv2.INTER_NEAREST) > 0
@@ -97,14 +97,17 @@ def write(args: argparse.Namespace) -> None:
                 view = fer.views(batch, found)[0].pixels[0]
                 views.setdefault(f"{kind} {yaw} frontal", []).append(_grey(view))
                 views.setdefault(f"{kind} {yaw} pose", []).append([*found.pose[0].tolist(), float(found.pose_score[0])])
-                if kind == "A":
-                    drawn = frontalize(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), marks, head, FrontalConfig())
-                    five = to_five({"mesh": torch.from_numpy(drawn.points)[None]})
-                    picture = torch.from_numpy(drawn.picture).permute(2, 0, 1).contiguous()
-                    faces = Faces.of([0], [[0, 0, picture.shape[2], picture.shape[1]]], landmarks={"5": five})
-                    exact = align_faces((picture,), faces, Align(size=VIEW))[0]
-                    views.setdefault(f"A {yaw} exact", []).append(_grey(exact))
+                views.setdefault(f"{kind} {yaw} exact", []).append(_exactly(image, marks, head))
     np.savez(args.out, **{name: np.array(values) for name, values in views.items()})
+
+
+def _exactly(image: np.ndarray, marks: np.ndarray, head: Head) -> np.ndarray:
+    """A face turned back by its true landmarks."""
+    drawn = frontalize(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), marks.astype(np.float32), head, FrontalConfig())
+    five = to_five({"mesh": torch.from_numpy(drawn.points)[None]})
+    picture = torch.from_numpy(drawn.picture).permute(2, 0, 1).contiguous()
+    faces = Faces.of([0], [[0, 0, picture.shape[2], picture.shape[1]]], landmarks={"5": five})
+    return _grey(align_faces((picture,), faces, Align(size=VIEW))[0])
 
 
 def _grey(view: torch.Tensor) -> np.ndarray:

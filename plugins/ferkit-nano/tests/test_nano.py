@@ -23,9 +23,9 @@ def context(labels=LABELS, training=False):
     return Context(torch.device("cpu"), torch.float32, 0, labels, WeightsStore(), training=training)
 
 
-def encode(views, mirror=True, **more):
+def encode(views, options=None, **more):
     with torch.inference_mode():
-        return NanoEncoder(NanoConfig(mirror=mirror), context(**more))(views)
+        return NanoEncoder(NanoConfig(**(options or {})), context(**more))(views)
 
 
 def test_the_network_is_timms_mobilenetv1():
@@ -35,7 +35,9 @@ def test_the_network_is_timms_mobilenetv1():
     grey = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model((grey - MEAN) / STD)
-    assert torch.allclose(encode(grey.expand(-1, 3, -1, -1), mirror=False).logits, expected, atol=1e-3)
+    assert torch.allclose(
+        encode(grey.expand(-1, 3, -1, -1), {"mirror": False, "crops": [1]}).logits, expected, atol=1e-3
+    )
 
 
 def test_outputs_and_zero_views():
@@ -49,9 +51,31 @@ def test_outputs_and_zero_views():
 def test_a_face_and_its_mirror_image_are_answered_alike():
     views = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(2))
     assert torch.allclose(encode(views).logits, encode(views.flip(-1)).logits, atol=1e-4)
-    assert not torch.allclose(
-        encode(views, mirror=False).logits, encode(views.flip(-1), mirror=False).logits, atol=1e-2
-    )
+    alone = {"mirror": False}
+    assert not torch.allclose(encode(views, alone).logits, encode(views.flip(-1), alone).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_logits_are_the_mean_over_crops_and_features_are_of_the_first(mirror):
+    views = torch.rand(2, 3, 120, 120, generator=torch.Generator().manual_seed(3))
+    both = encode(views, {"mirror": mirror, "crops": [1, 0.8]})
+    whole, middle = (encode(seen, {"mirror": mirror, "crops": [1]}) for seen in (views, views[..., 12:-12, 12:-12]))
+    assert not torch.allclose(whole.logits, middle.logits, atol=1e-2)
+    assert torch.allclose(both.logits, (whole.logits + middle.logits) / 2, atol=1e-4)
+    assert torch.equal(both.pooled, whole.pooled) and torch.equal(both.tokens, whole.tokens)
+
+
+def test_it_learns_from_the_first_crop_alone():
+    views = torch.rand(2, 3, 96, 96)
+    torch.manual_seed(0)
+    one, two = (NanoEncoder(NanoConfig(crops=crops), context(training=True)) for crops in ([0.9], [0.9, 0.7]))
+    assert torch.equal(one(views).logits, two(views).logits)
+
+
+@pytest.mark.parametrize("crops", [[], [0.4], [1.2], [float("nan")], 1.0])
+def test_crops_that_show_no_face_are_refused(crops):
+    with pytest.raises(FerkitError, match=r"encoders\.nano\.crops"):
+        ferkit.load_recipe("default", {"encoders.nano.crops": crops})
 
 
 def test_a_photo_and_its_grey_copy_are_answered_alike():

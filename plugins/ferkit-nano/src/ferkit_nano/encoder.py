@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ class NanoEncoder:
         _load(self._network, tensors, config.weights)
         self._plain = context.training
         self._mirror = config.mirror
+        self._first, *self._further = config.crops
         if not context.training:
             self._network.eval().requires_grad_(False)
         self.dtype, self.device = context.dtype, context.device
@@ -57,25 +59,40 @@ class NanoEncoder:
                 if not self._plain:
                     fuse(self._network)  # not before: what was learnt is put in place after construction
                     self._plain = True
-        grey = self._prepare(pixels)
+        grey = self._prepare(pixels, self._first)
         maps = self._network.features(grey)
         pooled = maps.mean((2, 3))
         tokens = maps.flatten(2).transpose(1, 2).float()
         if self.columns is None:
             return EncoderOutput(pooled.float(), tokens)
-        logits = self._classified(pooled)
-        if self._mirror and not self.module.training:
-            logits = (logits + self._classified(self._network.features(grey.flip(-1)).mean((2, 3)))) / 2
-        return EncoderOutput(pooled.float(), tokens, logits)
+        answers = [self._classified(pooled)]
+        if not self.module.training:
+            answers += [self._looked_at(other) for other in self._others(pixels, grey)]
+        return EncoderOutput(pooled.float(), tokens, torch.stack(answers).mean(0))
+
+    def _others(self, pixels: Tensor, first: Tensor) -> Iterator[Tensor]:
+        """What else the logits are averaged over: further crops, and the mirror image of each."""
+        if self._mirror:
+            yield first.flip(-1)
+        for share in self._further:
+            grey = self._prepare(pixels, share)
+            yield grey
+            if self._mirror:
+                yield grey.flip(-1)
+
+    def _looked_at(self, grey: Tensor) -> Tensor:
+        return self._classified(self._network.features(grey).mean((2, 3)))
 
     def _classified(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self._network.classifier(self._network.drop(pooled))
         return logits[:, self.columns].float()
 
-    def _prepare(self, pixels: Tensor) -> Tensor:
-        x = pixels.to(self.device)
+    def _prepare(self, pixels: Tensor, share: float) -> Tensor:
+        side = pixels.shape[-1]
+        cut = round(side * (1 - share) / 2)
+        x = pixels[..., cut : side - cut, cut : side - cut].to(self.device)
         grey = (x * x.new_tensor(LUMA).reshape(3, 1, 1)).sum(1, keepdim=True)
-        if pixels.shape[-1] != self.size:
+        if grey.shape[-1] != self.size:
             grey = F.interpolate(grey, size=(self.size, self.size), mode="bilinear", antialias=True)
         return ((grey - MEAN) / STD).to(self.dtype).contiguous(memory_format=torch.channels_last)
 

@@ -43,7 +43,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     console = Console()
     table = Table("recipe", "median", "best", title="Aligned faces a second", title_justify="left")
-    for name, overrides in {"default": {}, "default, without mirror images": {"encoders.nano.mirror": False}}.items():
+    variants: dict[str, dict[str, object]] = {
+        "default": {},
+        "default, whole views alone": {"encoders.nano.crops": [1.0]},
+        "the same, without mirror images": {"encoders.nano.crops": [1.0], "encoders.nano.mirror": False},
+    }
+    for name, overrides in variants.items():
         fer = ferkit.pipeline("default", overrides)
         views, faces = aligned(fer, FACES)
         seconds = []

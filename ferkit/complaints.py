@@ -27,8 +27,10 @@ def explained(item: Any, model: type[BaseModel], beside: Sequence[str]) -> str:
         return "is missing"
     if kind == "dict_type" and isinstance(item["input"], str) and item["loc"]:
         return f"must be a mapping: write {name}: {{use: {item['input']}}}"
+    if kind == "tuple_type":
+        return f"must be a list, not {item['input']!r}"
     given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
-    return f"{item['msg'].removeprefix('Value error, ')}{given}"
+    return f"{item['msg'].removeprefix('Value error, ').replace('Tuple', 'List')}{given}"
 
 
 def written_path(path: tuple[int | str, ...], data: Any) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -72,9 +73,18 @@ def test_it_learns_from_the_first_crop_alone():
     assert torch.equal(one(views).logits, two(views).logits)
 
 
-@pytest.mark.parametrize("crops", [[], [0.4], [1.2], [float("nan")], 1.0])
-def test_crops_that_show_no_face_are_refused(crops):
-    with pytest.raises(FerkitError, match=r"encoders\.nano\.crops"):
+@pytest.mark.parametrize(
+    ("crops", "told"),
+    [
+        ([], ".crops (override): List should have at least 1 item"),
+        ([1, 0.4], ".crops.1 (override): Input should be greater than or equal to 0.5, not 0.4"),
+        ([1.2], ".crops.0 (override): Input should be less than or equal to 1, not 1.2"),
+        ([float("nan")], ".crops.0 (override): "),
+        (1.0, ".crops (override): must be a list, not 1.0"),
+    ],
+)
+def test_crops_that_show_no_face_are_refused(crops, told):
+    with pytest.raises(FerkitError, match=f"encoders.nano{re.escape(told)}"):
         ferkit.load_recipe("default", {"encoders.nano.crops": crops})
 
 

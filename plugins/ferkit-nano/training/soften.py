@@ -27,7 +27,8 @@ def main() -> None:
     args = parser.parse_args()
     with args.table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    answering = {"detector": {"use": "whole-image"}, "pose": None, "encoders.nano.weights": str(args.weights)}
+    own = {"encoders.nano.weights": str(args.weights), "encoders.nano.crops": [1.0]}
+    answering = {"detector": {"use": "whole-image"}, "pose": None, **own}
     fer = ferkit.pipeline("default", answering)
     results = fer.stream((str(args.table.parent / row["image"]) for row in rows), batch_size=BATCH)
     for row, result in zip(rows, track(results, total=len(rows)), strict=True):

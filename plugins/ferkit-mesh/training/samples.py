@@ -18,7 +18,6 @@ from ferkit_mesh.varying import other_depth, varied_camera
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
-TILT = 0.08  # standard deviation of how a face slopes backwards, beside what ``other_depth`` varies
 FAR = 40.0  # degrees of yaw by `landmark-pnp`: few real faces are turned further, so half of the draws are from these alone
 # The sine that `landmark-pnp` tells of faces that renderer A turned by 30, 45 and 60 degrees (medians), and what is taken for it:
 # the true one, but never less than was told.
@@ -140,7 +139,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if plain:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
-        shape = another_depth((points - middle) @ old, sources.head, rng)
+        shape = other_depth((points - middle) @ old, sources.head, rng)
         turned = turn(crop, points, sources.head, varied_camera(rotation, scale, shift, rng), CANVAS, shape)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)
@@ -152,13 +151,6 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     placed = target * scale + np.append(shift, 0) if plain else turned.points
     normal = ((placed - [half, half, 0]) / half).astype(np.float32)
     return Sample(worn(canvas, rng), normal, rotation.astype(np.float32), True)
-
-
-def another_depth(own: np.ndarray, head: Head, rng: np.random.Generator) -> np.ndarray:
-    """A face ``[468, 3]`` in its own frame as some other teacher might guess its depth."""
-    shape = other_depth(own.astype(np.float32), head, rng)
-    shape[:, 2] += np.float32(rng.normal(0, TILT)) * shape[:, 1]
-    return shape
 
 
 def real(turned: Turned, rng: np.random.Generator) -> Sample:

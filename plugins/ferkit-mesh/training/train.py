@@ -174,13 +174,9 @@ def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 
 def started(network: MeshNet, path: Path) -> None:
-    """Take over the weights of the trunk, or of everything; components that were added begin with nothing."""
+    """Take over the weights of the trunk, or of everything."""
     own = network.state_dict()
     known = {name: t.float() for name, t in load_file(path).items() if name in own}
-    for name, tensor in known.items():
-        grown = torch.zeros_like(own[name], dtype=torch.float32)
-        grown[: len(tensor)] = tensor
-        known[name] = grown
     network.load_state_dict(known, strict=False)
     print(f"{len(known)} of {len(own)} tensors from {path}", flush=True)
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
+from scipy.spatial import KDTree
 
 from ferkit_mesh.render import Bytes, Floats, smoothstep
 
@@ -46,9 +47,8 @@ def inward(source: Bytes, head: NDArray[np.bool_], points: Floats, scale: float,
     ends *= smoothstep(-normals @ looks, *FAR)
     width = max(round(SMOOTH * scale / 2), 1)
     ends = uniform_filter1d(median_filter(ends, width, mode="wrap"), width, mode="wrap")
-    distance = np.linalg.norm(points[:, None] - outline, axis=2)
-    nearest = distance.argmin(1)
-    share = 1 - distance[np.arange(len(points)), nearest] / ((most + REACH) * scale)
+    distance, nearest = KDTree(outline).query(points)
+    share = 1 - distance / ((most + REACH) * scale)
     moved: Floats = (ends[nearest] * share.clip(0, 1) * scale)[:, None] * normals[nearest]
     return moved.astype(np.float32)
 

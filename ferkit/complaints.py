@@ -1,10 +1,10 @@
 """What pydantic finds wrong with a component's options, in a recipe's words."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ferkit.layers import Keys
 
@@ -13,6 +13,13 @@ def field_types(model: type[BaseModel], field: str) -> tuple[Any, ...]:
     """The types that a field takes."""
     annotation = model.model_fields[field].annotation
     return get_args(annotation) or (annotation,)
+
+
+def told(error: ValidationError) -> Iterator[Any]:
+    """Pydantic's complaints, without those of a list being too short that only lacks what was complained of already."""
+    for item in error.errors():
+        if item["type"] != "too_short" or len(item["input"]) < item["ctx"]["min_length"]:
+            yield item
 
 
 def explained(item: Any, model: type[BaseModel], beside: Sequence[str]) -> str:
@@ -27,10 +34,12 @@ def explained(item: Any, model: type[BaseModel], beside: Sequence[str]) -> str:
         return "is missing"
     if kind == "dict_type" and isinstance(item["input"], str) and item["loc"]:
         return f"must be a mapping: write {name}: {{use: {item['input']}}}"
+    if kind == "too_short":
+        return f"must have at least {item['ctx']['min_length']}, not {len(item['input'])}"
     if kind == "tuple_type":
         return f"must be a list, not {item['input']!r}"
     given = "" if isinstance(item["input"], dict | list) else f", not {item['input']!r}"
-    return f"{item['msg'].removeprefix('Value error, ').replace('Tuple', 'List')}{given}"
+    return f"{item['msg'].removeprefix('Value error, ')}{given}"
 
 
 def written_path(path: tuple[int | str, ...], data: Any) -> list[str]:

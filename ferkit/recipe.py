@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ferkit.complaints import explained, field_types, written_path
+from ferkit.complaints import explained, field_types, told, written_path
 from ferkit.components import (
     FRAMEWORK_KEYS,
     JUDGE_KEYS,
@@ -276,7 +276,7 @@ class _Validation:
         try:
             return model.model_validate(known)
         except ValidationError as error:
-            for item in error.errors():
+            for item in told(error):
                 path = (*keys, *written_path(item["loc"], known))
                 self._add(path, explained(item, model, beside))
             return None

@@ -21,13 +21,14 @@ class NanoConfig(Config):
         Field(description="safetensors with the tensors of timm's mobilenetv1_100, labels and size as metadata"),
     ] = WEIGHTS
     mirror: bool = Field(
-        default=True, description="logits are the mean over a face and its mirror image: twice the work"
+        default=True,
+        description="logits are the mean over a face and its mirror image: twice the work",
     )
     crops: tuple[Annotated[float, Field(ge=0.5, le=1)], ...] = Field(
         default=(1.0, 0.85),
         min_length=1,
         description="shares of the view's side, each cut from its middle and seen enlarged: logits are the mean over them, "
-        "features those of the first, which alone is learnt from; each costs as much again",
+        "features those of the first, which alone is learnt from. Each costs as much again, whatever is read",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of pooled features dropped while it learns")
 

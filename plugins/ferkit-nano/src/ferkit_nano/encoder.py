@@ -59,26 +59,27 @@ class NanoEncoder:
                 if not self._plain:
                     fuse(self._network)  # not before: what was learnt is put in place after construction
                     self._plain = True
-        grey = self._prepare(pixels, self._first)
-        maps = self._network.features(grey)
+        grey = self._grey(pixels)
+        first = self._crop(grey, self._first)
+        maps = self._network.features(first)
         pooled = maps.mean((2, 3))
         tokens = maps.flatten(2).transpose(1, 2).float()
         if self.columns is None:
             return EncoderOutput(pooled.float(), tokens)
         answers = [self._classified(pooled)]
         if not self.module.training:
-            answers += [self._looked_at(other) for other in self._others(pixels, grey)]
+            answers += [self._looked_at(other) for other in self._others(grey, first)]
         return EncoderOutput(pooled.float(), tokens, torch.stack(answers).mean(0))
 
-    def _others(self, pixels: Tensor, first: Tensor) -> Iterator[Tensor]:
+    def _others(self, grey: Tensor, first: Tensor) -> Iterator[Tensor]:
         """What else the logits are averaged over: further crops, and the mirror image of each."""
         if self._mirror:
             yield first.flip(-1)
         for share in self._further:
-            grey = self._prepare(pixels, share)
-            yield grey
+            crop = self._crop(grey, share)
+            yield crop
             if self._mirror:
-                yield grey.flip(-1)
+                yield crop.flip(-1)
 
     def _looked_at(self, grey: Tensor) -> Tensor:
         return self._classified(self._network.features(grey).mean((2, 3)))
@@ -87,14 +88,18 @@ class NanoEncoder:
         logits: Tensor = self._network.classifier(self._network.drop(pooled))
         return logits[:, self.columns].float()
 
-    def _prepare(self, pixels: Tensor, share: float) -> Tensor:
-        side = pixels.shape[-1]
+    def _grey(self, pixels: Tensor) -> Tensor:
+        x = pixels.to(self.device)
+        return (x * x.new_tensor(LUMA).reshape(3, 1, 1)).sum(1, keepdim=True)
+
+    def _crop(self, grey: Tensor, share: float) -> Tensor:
+        """The middle of views, as large as the network takes them; cut at whole pixels."""
+        side = grey.shape[-1]
         cut = round(side * (1 - share) / 2)
-        x = pixels[..., cut : side - cut, cut : side - cut].to(self.device)
-        grey = (x * x.new_tensor(LUMA).reshape(3, 1, 1)).sum(1, keepdim=True)
-        if grey.shape[-1] != self.size:
-            grey = F.interpolate(grey, size=(self.size, self.size), mode="bilinear", antialias=True)
-        return ((grey - MEAN) / STD).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        crop = grey[..., cut : side - cut, cut : side - cut]
+        if crop.shape[-1] != self.size:
+            crop = F.interpolate(crop, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return ((crop - MEAN) / STD).to(self.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _load(network: Nano, tensors: dict[str, Tensor], source: str) -> None:

@@ -311,6 +311,22 @@ def test_angles_and_options_are_finite(registry, number):
     assert "finite" in problems(made, registry)["normalizer.above_yaw"]
 
 
+@pytest.mark.parametrize(
+    ("hidden", "where", "message"),
+    [
+        ([], "", "must have at least 1, not 0"),
+        (["wide"], ".0", "Input should be a valid integer"),
+        ([8, 0], ".1", "Input should be greater than or equal to 1, not 0"),
+        (64, "", "must be a list, not 64"),
+        ("ab", "", "must be a list, not 'ab'"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_told_once(registry, hidden, where, message):
+    found = problems(recipe(head={"use": "mlp", "weights": "w.safetensors", "hidden": hidden}), registry)
+    assert list(found) == [f"head.hidden{where}"]
+    assert message in found[f"head.hidden{where}"]
+
+
 def test_labels_and_prompts_are_checked(registry):
     assert "two different names" in problems(recipe(labels=["a", "a"]), registry)["labels"]
     found = problems(recipe(prompts={"words": {"joy": ["joy"]}}), registry)

@@ -21,8 +21,7 @@ class NanoConfig(Config):
         Field(description="safetensors with the tensors of timm's mobilenetv1_100, labels and size as metadata"),
     ] = WEIGHTS
     mirror: bool = Field(
-        default=True,
-        description="logits are the mean over a face and its mirror image: twice the work",
+        default=True, description="logits are the mean over a face and its mirror image: twice the work"
     )
     crops: tuple[Annotated[float, Field(ge=0.5, le=1)], ...] = Field(
         default=(1.0, 0.85),

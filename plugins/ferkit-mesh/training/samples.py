@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ferkit.geometry import angles_to_rotation
-from ferkit.head_pose import pose_from_landmarks
 from ferkit_mesh.head import POINTS, Head
 from ferkit_mesh.network import SIZE
 from ferkit_mesh.turning import turn
@@ -18,10 +17,9 @@ from ferkit_mesh.varying import other_depth, varied_camera
 
 CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to SIZE
 ROOM = 1.3  # side of the network's crop, in units of the box
-FAR = 40.0  # degrees of yaw by `landmark-pnp`: few real faces are turned further, so half of the draws are from these alone
-# The sine that `landmark-pnp` tells of faces that renderer A turned by 30, 45 and 60 degrees (medians), and what is taken for it:
-# the true one, but never less than was told.
-TOLD, TAKEN = (0, 0.379, 0.628, 0.87, 1), (0, 0.5, 0.707, 0.88, 1)
+FAR = 40.0  # degrees of yaw by WHENet: few real faces are turned further, so half of the draws are from these alone
+TILT = 0.08  # standard deviation of how a face slopes backwards, beside what ``other_depth`` varies
+MIRROR = np.diag([-1, 1, 1]).astype(np.float32)
 
 
 class Sample(NamedTuple):
@@ -29,11 +27,10 @@ class Sample(NamedTuple):
 
     Attributes:
         crop: uint8 ``[SIZE, SIZE]``.
-        points: ``[468, 3]`` in half sides of the crop from its centre; NaN where nothing but ``five`` is known.
-        rotation: ``[3, 3]``, head to camera; NaN likewise.
+        points: ``[468, 3]`` in half sides of the crop from its centre; NaN of real faces turned away.
+        rotation: ``[3, 3]``, head to camera.
         face: Whether there is one.
         five: ``[5, 2]``, the detector's landmarks in the same unit; NaN of every face but real ones turned away.
-        aside: As in :class:`Turned`; NaN likewise.
     """
 
     crop: np.ndarray
@@ -41,26 +38,24 @@ class Sample(NamedTuple):
     rotation: np.ndarray
     face: bool
     five: np.ndarray = np.full((5, 2), np.nan, np.float32)
-    aside: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
 class Turned:
-    """Real faces turned away, of ``turned.py``.
+    """Real faces turned away, of ``turned.py`` and ``whenet.py``.
 
     Attributes:
         crops: ``[N, 128, 128]``.
         boxes: ``[N, 4]`` in them.
         five: ``[N, 5, 2]``, likewise: the detector's landmarks.
-        aside: ``[N]``, how far they are turned: sine of the angle between the line of sight and the head's middle plane, by
-            `landmark-pnp`, corrected by what it says of rendered faces. A turn of the picture in its plane leaves it alone.
+        rotations: ``[N, 3, 3]``, head to camera, by WHENet.
         far: ``[F]``, the numbers of those beyond FAR.
     """
 
     crops: np.ndarray
     boxes: np.ndarray
     five: np.ndarray
-    aside: np.ndarray
+    rotations: np.ndarray
     far: np.ndarray
 
     @classmethod
@@ -68,12 +63,9 @@ class Turned:
         """Those whose subject ``keep`` takes."""
         with np.load(path) as table:
             chosen = np.array([keep(subject) for subject in table["subject"].tolist()])
-            crops, boxes, five, yaw = (table[name][chosen] for name in ("crop", "box", "five", "yaw"))
-        angles, _ = pose_from_landmarks(torch.from_numpy(five), "5")
-        sine = angles_to_rotation(angles)[:, 2, 0].numpy()
-        aside = (np.sign(sine) * np.interp(np.abs(sine), TOLD, TAKEN)).astype(np.float32)
-        far = np.flatnonzero(np.abs(yaw) > FAR)
-        return cls(crops, boxes, five, aside, far if len(far) else np.arange(len(crops)))
+            crops, boxes, five, rotations = (table[name][chosen] for name in ("crop", "box", "five", "rotation"))
+        far = np.flatnonzero(np.abs(rotations[:, 2, 0]) > np.sin(np.deg2rad(FAR)))
+        return cls(crops, boxes, five, rotations, far if len(far) else np.arange(len(crops)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +131,7 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     if plain:
         canvas = rotated(crop, middle, rotation @ old.T, scale, shift)
     else:
-        shape = other_depth((points - middle) @ old, sources.head, rng)
+        shape = another_depth((points - middle) @ old, sources.head, rng)
         turned = turn(crop, points, sources.head, varied_camera(rotation, scale, shift, rng), CANVAS, shape)
         canvas = composed(turned.picture, turned.covered, backdrop(sources, crop, rng), rng)
     canvas = lit(canvas, rng)
@@ -153,20 +145,23 @@ def sample(sources: Sources, rng: np.random.Generator) -> Sample:
     return Sample(worn(canvas, rng), normal, rotation.astype(np.float32), True)
 
 
+def another_depth(own: np.ndarray, head: Head, rng: np.random.Generator) -> np.ndarray:
+    """A face ``[468, 3]`` in its own frame as some other teacher might guess its depth."""
+    shape = other_depth(own.astype(np.float32), head, rng)
+    shape[:, 2] += np.float32(rng.normal(0, TILT)) * shape[:, 1]
+    return shape
+
+
 def real(turned: Turned, rng: np.random.Generator) -> Sample:
     """One real face turned away, framed and worn like the others."""
     index = int(rng.choice(turned.far) if rng.random() < 0.5 else rng.integers(len(turned.crops)))
-    crop, box, five, aside = (
-        turned.crops[index],
-        turned.boxes[index].copy(),
-        turned.five[index],
-        float(turned.aside[index]),
-    )
+    crop, box, five = turned.crops[index], turned.boxes[index].copy(), turned.five[index]
+    rotation = turned.rotations[index]
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
         five = (five * [-1, 1] + [crop.shape[1], 0])[[1, 0, 2, 4, 3]]
         box[[0, 2]] = crop.shape[1] - box[[2, 0]]
-        aside = -aside
+        rotation = MIRROR @ rotation @ MIRROR
     centre, side = (box[:2] + box[2:]) / 2, max(box[2:] - box[:2]) * np.exp(rng.normal(0, 0.1))
     roll = angles_to_rotation(torch.tensor([0.0, 0.0, np.clip(rng.normal(0, 12), -40, 40)])).numpy()
     scale = CANVAS / (side * ROOM)
@@ -178,7 +173,7 @@ def real(turned: Turned, rng: np.random.Generator) -> Sample:
     points = five @ roll[:2, :2].T * scale + shift
     unknown = np.full((POINTS, 3), np.nan, np.float32)
     normal = ((points - CANVAS / 2) / (CANVAS / 2)).astype(np.float32)
-    return Sample(worn(lit(canvas, rng), rng), unknown, np.full((3, 3), np.nan, np.float32), True, normal, aside)
+    return Sample(worn(lit(canvas, rng), rng), unknown, (roll @ rotation).astype(np.float32), True, normal)
 
 
 def framed_by_itself(canvas: np.ndarray) -> np.ndarray:

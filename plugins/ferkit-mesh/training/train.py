@@ -1,6 +1,6 @@
 """Train the network of ``mesh``; run it again and it goes on where it stopped.
 
-    python train.py faces_fer2013.npz faces_wild.npz --turned turned.npz --head head.npz --start nano.safetensors --out run
+    python train.py faces_fer2013.npz faces_wild.npz --turned turned_posed.npz --head head.npz --start nano.safetensors --out run
 
 The trunk starts from ferkit-nano's weights, or all of it from weights that ferkit-mesh shipped; its stem and first stages stay as
 they are. The rate falls to nothing over the minutes given, of which only those spent training count. ``run/last.safetensors`` is
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from samples import FAR, Sample, Sources, Turned, real, sample
+from samples import Sample, Sources, Turned, real, sample
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -31,6 +31,7 @@ from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
 REAL = 0.3  # share of real faces turned away, where they are given
+ABOUT = 0.15  # rad, from which a difference to WHENet is rather its own error
 EMA = 0.998
 LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
@@ -53,7 +54,6 @@ class Batch(NamedTuple):
     rotations: Tensor
     face: Tensor
     five: Tensor
-    aside: Tensor
 
 
 def batch_of(samples: list[Sample]) -> Batch:
@@ -62,8 +62,8 @@ def batch_of(samples: list[Sample]) -> Batch:
     points = torch.from_numpy(np.stack([s.points for s in samples]))
     rotations = torch.from_numpy(np.stack([s.rotation for s in samples]))
     five = torch.from_numpy(np.stack([s.five for s in samples]))
-    face, aside = torch.tensor([s.face for s in samples]), torch.tensor([s.aside for s in samples], dtype=torch.float32)
-    return Batch((crops - MEAN) / STD, points, rotations, face, five, aside)
+    face = torch.tensor([s.face for s in samples])
+    return Batch((crops - MEAN) / STD, points, rotations, face, five)
 
 
 class Stream(IterableDataset[Batch]):
@@ -89,8 +89,8 @@ class Loss(nn.Module):
     """Distance of landmarks and of rotations; the confidence is to foretell how large the first is.
 
     Of real faces turned away the detector's five landmarks are known; ``beside`` ``[5, 3]`` is where they lie beside the mesh's
-    own, in the head's frame. A flatter head turned less would show them alike: so how far it is turned is told, too, and its
-    shape stays nearer to the mean.
+    own, in the head's frame. A flatter head turned less would show them alike: so WHENet's direction of the line through the
+    eyes is told, too, which does not depend on what it takes for no pitch, and their shape stays nearer to the mean.
     """
 
     def __init__(self, head: Head, beside: Tensor) -> None:
@@ -109,20 +109,20 @@ class Loss(nn.Module):
         near = ((distance + 0.5 * depth) * self.weights).mean(1)
         turn = (raw.rotation - batch.rotations)[exact].square().sum((1, 2))
         five = self.of_five(raw, found, batch.five, turned)
-        aside = raw.rotation[turned, 2, 0] - batch.aside[turned]
+        across = torch.linalg.vector_norm((raw.rotation - batch.rotations)[turned, :, 0], dim=1)
+        about = F.huber_loss(across, torch.zeros_like(across), reduction="sum", delta=ABOUT) / ABOUT
         error = torch.zeros(len(found))
         error[exact], error[turned] = distance.detach().mean(1), five.detach()
         extent = (found.amax(1) - found.amin(1))[:, :2].amax(1).detach().clamp(min=0.1)
         target = torch.where(batch.face, torch.exp(-(error / extent / 0.08).square()), 0.0)
         sure = F.binary_cross_entropy_with_logits(raw.confidence, target)
         shape = raw.shape.square().mean(1) * torch.where(turned, 0.1, 0.02)
-        away = F.smooth_l1_loss(aside, torch.zeros_like(aside), reduction="sum", beta=0.1)
-        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + 2 * away + shape[batch.face].sum()
+        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + about + shape[batch.face].sum()
         loss = parts / batch.face.sum() + 0.2 * sure
         angle = torch.rad2deg(torch.acos((1 - turn / 4).clamp(-1, 1)))
         nme = (error / extent)[exact].mean().item()
-        told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item(), "five": five.mean().item()}
-        return loss, told | {"aside": aside.abs().mean().item()}
+        told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item()}
+        return loss, told | {"five": five.mean().item(), "across": torch.rad2deg(across).mean().item()}
 
     def of_five(self, raw: Raw, found: Tensor, five: Tensor, turned: Tensor) -> Tensor:
         """Mean distance of the detector's landmarks from where the mesh puts them, the half that is hidden counting less."""
@@ -158,25 +158,30 @@ def examine(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 
 def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
-    """Of real faces turned away, held out: distance of the detector's landmarks, and how far they are turned."""
+    """Of real faces turned away, held out: distance of the detector's landmarks; how far WHENet's line through the eyes is off."""
     network.eval()
     with torch.inference_mode():
         parts = [network(part) for part in batch.crops.split(64)]
         raw = Raw(*(torch.cat(values) for values in zip(*parts, strict=True)))
         found = points_of(raw, loss.mean, loss.basis)
         error = loss.of_five(raw, found, batch.five, batch.face)
-    sine, told, off = raw.rotation[:, 2, 0].abs(), batch.aside.abs(), (raw.rotation[:, 2, 0] - batch.aside).abs()
-    far = told > math.sin(math.radians(FAR))
-    return (
-        f"real: five {error.mean():.4f}, aside {sine.mean():.3f} of {told.mean():.3f}, off {off.mean():.3f}; "
-        f"far {sine[far].mean():.3f} of {told[far].mean():.3f}, confidence {raw.confidence.sigmoid().mean():.2f}"
-    )
+    angle = torch.rad2deg(torch.linalg.vector_norm((raw.rotation - batch.rotations)[:, :, 0], dim=1))
+    yaw, truth = (rotation_to_angles(rotation)[:, 0] for rotation in (raw.rotation, batch.rotations))
+    more, told = (yaw - truth) * truth.sign(), []
+    for low, high in ((0, 30), (30, 45), (45, 60), (60, 91)):
+        part = (truth.abs() >= low) & (truth.abs() < high)
+        told.append(f"{low}-{high}: {angle[part].mean():.1f}, more yaw {more[part].mean():+.1f}")
+    return f"real: five {error.mean():.4f}, confidence {raw.confidence.sigmoid().mean():.2f}; off " + "; ".join(told)
 
 
 def started(network: MeshNet, path: Path) -> None:
-    """Take over the weights of the trunk, or of everything."""
+    """Take over the weights of the trunk, or of everything; components that were added begin with nothing."""
     own = network.state_dict()
     known = {name: t.float() for name, t in load_file(path).items() if name in own}
+    for name, tensor in known.items():
+        grown = torch.zeros_like(own[name], dtype=torch.float32)
+        grown[: len(tensor)] = tensor
+        known[name] = grown
     network.load_state_dict(known, strict=False)
     print(f"{len(known)} of {len(own)} tensors from {path}", flush=True)
 
@@ -186,7 +191,7 @@ def main() -> None:
     parser.add_argument("faces", type=Path, nargs="+")
     parser.add_argument("--head", type=Path, required=True)
     parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--turned", type=Path, help="of turned.py: real faces turned away")
+    parser.add_argument("--turned", type=Path, help="of whenet.py: real faces turned away")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=65)
     parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its start")
@@ -275,7 +280,7 @@ def main() -> None:
             means = {
                 name: np.mean([part[name] for part in sums])
                 for name in parts
-                if turned or name not in ("five", "aside")
+                if turned or name not in ("five", "across")
             }
             print(
                 f"{state['step']} {state['spent'] / 60:.1f} min",

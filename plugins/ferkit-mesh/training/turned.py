@@ -5,7 +5,7 @@
 
 Kept are the largest faces beyond 15 degrees by `landmark-pnp`, but for those that the teacher has labelled. To these is fitted
 where the detector's five points lie on the head: its eyes, nose and mouth are not exactly those of the mesh. Name the pictures as
-they were named to ``teacher.py``.
+they were named to ``teacher.py``. How far they are turned is what ``whenet.py`` tells; this yaw only chooses them.
 """
 
 import argparse

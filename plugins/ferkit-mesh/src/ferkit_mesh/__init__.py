@@ -8,7 +8,7 @@ from pydantic import Field
 from ferkit import Component, Config, Weights, hookimpl
 
 WEIGHTS = (
-    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=6544ab4c531207a3ecd19138a2bddc23e61d659ec50027b00a4c0f03e6f6e8e6"
+    "pkg://ferkit_mesh/weights/mesh.safetensors#sha256=12a3db82e20343f4813993784603d8cdb32c29f3534fb3c9dbc77f8e22630d5f"
 )
 RIGHTS = "research use: trained on FER2013 (Kaggle competition data)"
 

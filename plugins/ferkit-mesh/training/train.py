@@ -158,7 +158,7 @@ def examine(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 
 def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
-    """Of real faces turned away, held out: distance of the detector's landmarks; how far WHENet's line through the eyes is off."""
+    """Of real faces turned away, held out: how far the detector's landmarks and WHENet's line through the eyes are off."""
     network.eval()
     with torch.inference_mode():
         parts = [network(part) for part in batch.crops.split(64)]

@@ -32,7 +32,7 @@ AROUND = 1.3  # side of the source that is looked at, in units of what is drawn
 SEEN = (0.1, 0.4)  # cosine between surface and line of sight: not seen below, well seen above
 BETTER = (0.0, 0.2)  # by how much the mirrored point must face the camera more: not used below, fully above
 OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a real face ends a little off its mesh
-ASIDE = (0.43, 0.57)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
+ASIDE = (0.5, 0.57)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
 PROFILE = (0.77, 0.86)  # likewise: half turned below, in profile above
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
 # How far off the middle line is looked up, in units of the head, so far below the eyes: on the nose; and on forehead and, so far

@@ -35,9 +35,11 @@ def main() -> None:
         faces = mesh(
             ImageBatch(images, ("",) * len(images)), Faces.of(torch.arange(len(images)), torch.from_numpy(boxes))
         )
+    known = faces.pose[:, 0].isfinite().numpy()
+    print(f"{len(known)} faces, {(~known).sum()} without a pose")
     truth = rotation_to_angles(torch.from_numpy(rotations))[:, 0].numpy()
     for low, high in pairwise(BINS):
-        part = (np.abs(truth) >= low) & (np.abs(truth) < high)
+        part = known & (np.abs(truth) >= low) & (np.abs(truth) < high)
         told = []
         for name, yaw in (("mesh", faces.pose[:, 0].numpy()), ("landmark-pnp", pnp)):
             more = ((yaw - truth) * np.sign(truth))[part]

@@ -44,7 +44,8 @@ def main() -> None:
     depths = changes(sources, np.random.default_rng(0))
     depths = (depths + depths[:, head.mirror]) / 2
     _, stretch, components = np.linalg.svd(depths, full_matrices=False)
-    print(f"{COMPONENTS} components hold {(stretch[:COMPONENTS] ** 2).sum() / (stretch**2).sum():.2%} of the variance")
+    held = (stretch[:COMPONENTS] ** 2).sum() / (stretch**2).sum()
+    print(f"{COMPONENTS} components hold {held:.2%} of the mean square of what is symmetric")
     deep = components[:COMPONENTS] * stretch[:COMPONENTS, None] / np.sqrt(DRAWS)
     basis = np.concatenate([kept["basis"], np.stack([np.zeros_like(deep)] * 2 + [deep], 2)]).astype(np.float32)
     np.savez(args.out, **(kept | {"basis": basis}))

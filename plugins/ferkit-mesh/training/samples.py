@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from ferkit.geometry import angles_to_rotation
+from ferkit.geometry import angles_to_rotation, rotation_to_angles
 from ferkit_mesh.head import POINTS, Head
 from ferkit_mesh.network import SIZE
 from ferkit_mesh.turning import turn
@@ -19,7 +19,7 @@ CANVAS = 104  # px at which a face is rendered, before it is worn and reduced to
 ROOM = 1.3  # side of the network's crop, in units of the box
 FAR = 40.0  # degrees of yaw by WHENet: few real faces are turned further, so half of the draws are from these alone
 TILT = 0.08  # standard deviation of how a face slopes backwards, beside what ``other_depth`` varies
-MIRROR = np.diag([-1, 1, 1]).astype(np.float32)
+MIRROR = np.diag([-1, 1, 1]).astype(np.float32)  # a rotation R, seen in a mirror, is MIRROR @ R @ MIRROR
 
 
 class Sample(NamedTuple):
@@ -27,7 +27,7 @@ class Sample(NamedTuple):
 
     Attributes:
         crop: uint8 ``[SIZE, SIZE]``.
-        points: ``[468, 3]`` in half sides of the crop from its centre; NaN of real faces turned away.
+        points: ``[468, 3]`` in half sides of the crop from its centre; NaN for real faces turned away.
         rotation: ``[3, 3]``, head to camera.
         face: Whether there is one.
         five: ``[5, 2]``, the detector's landmarks in the same unit; NaN of every face but real ones turned away.
@@ -64,7 +64,7 @@ class Turned:
         with np.load(path) as table:
             chosen = np.array([keep(subject) for subject in table["subject"].tolist()])
             crops, boxes, five, rotations = (table[name][chosen] for name in ("crop", "box", "five", "rotation"))
-        far = np.flatnonzero(np.abs(rotations[:, 2, 0]) > np.sin(np.deg2rad(FAR)))
+        far = np.flatnonzero(rotation_to_angles(torch.from_numpy(rotations))[:, 0].abs() > FAR)
         return cls(crops, boxes, five, rotations, far if len(far) else np.arange(len(crops)))
 
 

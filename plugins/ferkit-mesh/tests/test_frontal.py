@@ -185,9 +185,12 @@ def test_in_profile_forehead_lips_and_chin_are_looked_up_where_they_are(estimate
     assert green > red + 60
 
 
-@pytest.mark.parametrize(("yaw", "least", "most"), [(45.0, 0.03, 0.06), (66.0, -0.02, 0.02)])
-def test_the_middle_of_the_lips_is_looked_up_off_the_middle_line_but_in_profile(
-    estimate, head, astronaut, yaw, least, most
+@pytest.mark.parametrize(
+    ("yaw", "landmark", "least", "most"),
+    [(45.0, 0, 0.03, 0.06), (45.0, 200, 0.08, 0.11), (66.0, 0, -0.02, 0.02), (66.0, 200, -0.02, 0.02)],
+)
+def test_lips_and_chin_are_looked_up_off_the_middle_line_but_in_profile(
+    estimate, head, astronaut, yaw, landmark, least, most
 ):
     """A ramp tells where a pixel is from; so slight that no end of the face is seen in it."""
     offs = []
@@ -195,8 +198,8 @@ def test_the_middle_of_the_lips_is_looked_up_off_the_middle_line_but_in_profile(
         picture, _, points = turned(estimate, head, astronaut, sign * yaw)
         side, (_, _, scale) = picture.shape[-1], head.rotation(points)
         ramp = np.tile(np.linspace(100, 140, side).round().astype(np.uint8)[None, :, None], (side, 1, 3))
-        x = (at(frontalize(ramp, points, head, FrontalConfig()), 0)[0] - 100) / 40 * (side - 1)
-        offs.append(sign * (points[0, 0] - x) / scale)
+        x = (at(frontalize(ramp, points, head, FrontalConfig()), landmark)[0] - 100) / 40 * (side - 1)
+        offs.append(sign * (points[landmark, 0] - x) / scale)
     assert least <= np.mean(offs) <= most
 
 

@@ -35,12 +35,12 @@ OUTLINE = (0.05, 0.15)  # doubted nearer the outline, in units of the head: a re
 ASIDE = (0.5, 0.57)  # of the camera, see _Placed: from there on, and fully, both halves are drawn from the near one
 PROFILE = (0.77, 0.86)  # likewise: half turned below, in profile above
 MIDLINE = (0.0, 0.06)  # from the middle line, in units of the head: where the far half begins
-# How far off the middle line is looked up, in units of the head, so far below the eyes: on the nose; and on forehead, from the
-# lips on, and still further, so far below the lower lip, on the chin of a face half turned, whose mesh shows more beyond that
-# line than the picture does.
+# How far off the middle line is looked up, in units of the head, so far below the eyes. On the nose always; of a face half
+# turned, whose mesh shows more beyond that line than the picture does, also on the forehead, on the lips, from where the nose
+# ends, and by so much more on the chin, which is counted from the lower lip.
 NOSE, OFF_NOSE = (-0.1, 0.1, 0.42, 0.56), (0, 0.04, 0.04, 0)
 FOREHEAD, OFF_FOREHEAD = (-0.6, -0.4), (0.1, 0)
-LIPS, OFF_LIPS = (0.42, 0.56), (0, 0.04)
+LIPS, OFF_LIPS = NOSE[2:], (0, 0.04)
 CHIN, OFF_CHIN = (0.02, 0.13), (0, 0.06)
 LOWER_LIP = 17  # its landmark
 FLANK = 0.15  # what is so near to the middle line is looked up less far off, likewise

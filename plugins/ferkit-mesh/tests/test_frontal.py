@@ -248,12 +248,26 @@ def test_landmarks_outside_the_picture_are_no_sight_of_a_face(frontal, estimate,
     assert outside == 0 < half < 0.7 * there
 
 
-def test_a_face_half_outside_its_picture_is_drawn_if_that_is_wanted(estimate, frontal, astronaut):
+def test_a_face_half_outside_its_picture_is_not_drawn_however_sure_its_landmarks(estimate, frontal, astronaut):
     half = astronaut[:, :, 225:].contiguous()
     faces = estimate(half, (-55.0, 55.0, 55.0, 185.0))
     batch = ImageBatch((half,), ("",))
-    assert frontal()(batch, faces) == [None]
-    assert frontal(min_score=0)(batch, faces)[0].image.shape == (3, 168, 168)
+    assert frontal(min_score=0)(batch, faces) == [None]
+
+
+@pytest.mark.parametrize("yaw", [-50.0, 50.0])
+@pytest.mark.parametrize(("share", "is_crop", "drawn"), [(0.1, False, False), (0.1, True, True), (0.02, False, True)])
+def test_a_face_whose_profile_the_border_cuts_is_not_drawn(
+    estimate, head, frontal, astronaut, yaw, share, is_crop, drawn
+):
+    """The mesh is the true one; what an estimator makes of such a picture is as sure, and squeezed into what is left."""
+    picture, box, points = turned(estimate, head, astronaut, yaw)
+    off = round(share * (box[2] - box[0]))
+    cut = picture[:, :, : round(box[2]) - off] if yaw > 0 else picture[:, :, round(box[0]) + off :]
+    points = points - np.float32([0 if yaw > 0 else round(box[0]) + off, 0, 0])
+    batch, faces = known(cut.contiguous(), points)
+    faces = replace(faces, pose=torch.tensor([[yaw, 0, 0]]), is_crop=torch.tensor([is_crop]))
+    assert (frontal()(batch, faces)[0] is not None) == drawn
 
 
 @pytest.mark.parametrize(("yaw", "least"), [(0.0, 0.75), (-40.0, 0.75), (60.0, 0.61), (-75.0, 0.505), (np.nan, 0.75)])

@@ -25,6 +25,7 @@ from ferkit_mesh.outline import inward
 from ferkit_mesh.posing import posed
 from ferkit_mesh.render import Bytes, Floats, compose, rasterize, smoothstep
 
+CUT = 0.04  # share of its width by which a mesh goes on beyond the border where the face looks; uncut faces have at most 0.03
 UNSURE_FROM, UNSURE = 40.0, 0.007  # degrees of yaw, and how much less sure a degree beyond them may be
 FACE = 1.92  # side of a frontal face in units of the head, so that it is framed as by ferkit.geometry.FACE_TEMPLATE
 MIDDLE = 0.23  # its centre lies this far below the eyes, in the same units
@@ -64,7 +65,9 @@ class Rendered(NamedTuple):
 
 
 class MeshFrontal:
-    """Removes yaw, pitch and roll; faces whose mesh is unknown, or less sure than their yaw explains, are not turned.
+    """Removes yaw, pitch and roll.
+
+    Not turned are faces whose mesh is unknown, or less sure than their yaw explains, or whose profile the picture's border cuts.
 
     The score of a result is that of the landmarks times the mean confidence over the face, times the share of the landmarks
     that lie inside the picture.
@@ -80,13 +83,13 @@ class MeshFrontal:
         self._config = config
 
     def __call__(self, batch: ImageBatch, faces: Faces) -> list[Frontal | None]:
-        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown or unsure.
+        """One frontal view a face, ``size * (1 + 2 * margin)`` px wide, or None where its mesh is unknown, unsure or cut.
 
         Of a crop, which is taken as it is, the view has no margin either.
         """
         framed = (self._config, self._config.model_copy(update={"margin": 0.0}))
         meshes = _meshes(faces)
-        drawn = meshes.isfinite().all((1, 2)) & self._sure(faces)
+        drawn = meshes.isfinite().all((1, 2)) & self._sure(faces) & ~_cut_off(batch, faces, meshes)
         return [
             self._turn(batch.images[index], mesh, score, framed[crop]) if wanted else None
             for wanted, index, mesh, score, crop in zip(
@@ -151,6 +154,18 @@ class MeshFrontal:
         low, high = rendered.points[:, :2].min(0), rendered.points[:, :2].max(0)
         box = torch.from_numpy(np.concatenate([low, high]).clip(0, len(rendered.picture)))
         return Frontal(torch.from_numpy(rendered.picture).permute(2, 0, 1), five[0], known * quality * within, box)
+
+
+def _cut_off(batch: ImageBatch, faces: Faces, meshes: Tensor) -> Tensor:
+    """Whose profile lies beyond the picture's border, bool ``[N]``; a crop's border is its data set's choice, and cuts nothing.
+
+    Of such a face there is no middle line to be seen, and its mesh is squeezed into what is left.
+    """
+    widths = torch.tensor([batch.images[index].shape[2] for index in faces.image_index.tolist()]).reshape(-1)
+    left, right = meshes[..., 0].amin(1), meshes[..., 0].amax(1)
+    beyond = torch.where(faces.pose[:, 0] > 0, right - widths, -left) / (right - left)
+    cut_off: Tensor = (beyond > CUT) & faces.pose[:, 0].isfinite() & ~faces.is_crop
+    return cut_off
 
 
 def _meshes(faces: Faces) -> Tensor:

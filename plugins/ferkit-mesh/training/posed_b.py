@@ -1,6 +1,7 @@
 """Faces of FER2013 in known poses by the second renderer, as a table that ``ferkit evaluate`` takes; and the table of the faces.
 
 python posed_b.py faces_public.npz --head head.npz --n 400 --out posed_b
+python posed_b.py faces_public.npz --head head.npz --n 2000 --but posed_b/faces.csv --out others_b        # faces not among those
 ferkit data pose-augment manifest:posed_b/faces.csv --set data.crops=true --yaw=-75,…,75 --out posed_a   # the first renderer
 ferkit evaluate default --data manifest:posed_b/manifest.csv --set data.crops=true --out report
 """
@@ -25,7 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
     parser.add_argument("--head", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--n", type=int, default=400, help="faces at most")
+    parser.add_argument("--but", type=Path, help="table of faces not to take")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     with np.load(args.head) as arrays:
@@ -33,8 +35,13 @@ def main() -> None:
     sources = Sources.read([args.faces], head)
     with np.load(args.faces) as table:
         paths = [Path(path) for path in table["path"].tolist()]
+    taken = set()
+    if args.but:
+        with args.but.open(newline="") as file:
+            taken = {row["image"] for row in csv.DictReader(file)}
+    usable = [index for index in near_frontal(sources) if str(paths[index].absolute()) not in taken]
     rng = np.random.default_rng(3)
-    chosen = rng.permutation(near_frontal(sources))[: args.n].tolist()
+    chosen = rng.permutation(usable)[: args.n].tolist()
     (args.out / "images").mkdir(parents=True, exist_ok=True)
     known = [
         (f"{paths[i].parent.name}/{paths[i].name}", NAMES.get(paths[i].parent.name, paths[i].parent.name))

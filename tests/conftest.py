@@ -1,8 +1,12 @@
 import pytest
 import torch
 from fakes import CLIP, COMPONENTS, plugin
+from hypothesis import settings
 
 from ferkit import Registry, builtin
+
+settings.register_profile("ferkit", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("ferkit")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -56,7 +56,7 @@ def test_beyond_the_border_the_edge_is_repeated():
 
 
 @given(st.floats(-1000, 1000), st.floats(-1000, 1000), st.floats(0.01, 3000), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_square_of_any_picture_gives_a_view(x, y, side, width, height):
     image = torch.full((3, height, width), 77, dtype=torch.uint8)
     view = cut(image, upright(x, y, side), 16)
@@ -65,7 +65,7 @@ def test_any_square_of_any_picture_gives_a_view(x, y, side, width, height):
 
 
 @given(st.floats(-60, 60), st.floats(20, 200), st.floats(0, 0.5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_landmarks_undo_roll_and_scale(angle, side, margin):
     faces = Faces.of([0], [[0, 0, 1, 1]], landmarks={"5": place(side, angle, (150.0, 150.0))[None]})
     [square] = face_squares(faces, Align(margin=margin))

@@ -16,14 +16,14 @@ def apply(matrices, points):
     return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(-179.9, 179.9), st.floats(-89.9, 89.9), st.floats(-179.9, 179.9))
 def test_angles_survive_the_round_trip(yaw, pitch, roll):
     angles = torch.tensor([yaw, pitch, roll], dtype=torch.float64)
     torch.testing.assert_close(rotation_to_angles(angles_to_rotation(angles)), angles, atol=1e-9, rtol=0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(-180, 180), st.sampled_from([-90.0, 90.0]), st.floats(-180, 180))
 def test_at_the_pole_angles_are_finite_and_give_the_same_rotation(yaw, pitch, roll):
     matrix = rotation(yaw, pitch, roll)

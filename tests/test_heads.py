@@ -316,7 +316,7 @@ HEADS = {kind: make(kind) for kind in KINDS}
 FACE = st.tuples(st.sampled_from([BOTH, ALIGNED, FRONTAL, FAILED]), st.floats(-90, 90) | st.just(math.nan))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(FACE, min_size=1, max_size=6), st.integers(0, 1000), st.randoms(use_true_random=False), st.data())
 def test_faces_do_not_touch_each_other(described, seed, random, data):
     """Whatever their views: faces in another order, or without some of them, have the logits they had."""

@@ -420,7 +420,7 @@ def test_grey_tensors(shape):
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_pixels_survive_every_way(array):
     ways = [
         array,
@@ -715,7 +715,7 @@ SEEDS = [
     ]
 ]
 MAGIC = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"P6 ", b"P3 ", b"Pf "]
-fuzz = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 
 
 def assert_picture_or_image_error(data):

@@ -339,7 +339,7 @@ trees = st.recursive(st.integers(0, 3), lambda inner: st.dictionaries(keys, inne
 mappings = st.dictionaries(keys, trees, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mappings, mappings)
 def test_merging_is_idempotent_and_the_upper_layer_wins(low, high):
     once = merge(from_mapping(low), from_mapping(high))

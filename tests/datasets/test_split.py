@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferkit import Sample
@@ -39,7 +39,6 @@ def unit_of_each(samples):
     return {member: min(members, key=int) for _, members in units for member in members}
 
 
-@settings(deadline=None)
 @given(ROWS.map(made), st.floats(0.05, 0.9), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_hold_out(samples, share, seed, random):
     train, held = hold_out(samples, share, seed)

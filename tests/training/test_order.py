@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ferkit import FerkitError
@@ -74,7 +74,6 @@ def test_weights_decide_how_often_a_sample_comes():
 TABLES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(TABLES, st.data())
 def test_rows_of_samples_are_found_across_pieces(counts, data):
     pieces, truth, number = [], [], 0

@@ -176,11 +176,8 @@ class PosedSet:
             for _, sample in self.samples
             if (reason := _reason(found[sample.id]))
         ]
-        if not left:
-            (folder / LEFT_OUT).unlink(missing_ok=True)
-            return
         with replacing(folder / LEFT_OUT) as path:
-            write_csv(path, left, list(left[0]))
+            write_csv(path, left, ("id", "image", "reason", "message"))
 
     def _lines(self, folder: Path, found: Mapping[str, Record]) -> Iterator[dict[str, Any]]:
         """The manifest's rows."""

@@ -88,6 +88,11 @@ def test_every_face_is_shown_in_every_pose_with_its_annotations(cli, crops, tmp_
     assert not list((tmp_path / "out").glob("*.partial*"))
 
 
+def test_of_no_face_left_out_the_table_has_its_head_alone(cli, crops, tmp_path):
+    pose_augment(cli, "--yaw=0", "--out", "out", "--split", "validation")
+    assert (tmp_path / "out/left_out.csv").read_text() == "id,image,reason,message\n"
+
+
 def test_the_pose_is_the_one_that_was_asked_for(cli, crops, tmp_path):
     pose_augment(cli, "--yaw=-45,0,45", "--out", "out", "--split", "train")
     shown = cli("evaluate", "frontal", "--data", "manifest:out/manifest.csv", "--out", "report", "--resamples", "100", "--set",

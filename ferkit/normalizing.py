@@ -32,6 +32,7 @@ class NormalizedFace:
         box: x0 y0 x1 y1 in pixels of the picture.
         detection_score: 0..1, NaN where the detector gives none.
         pose: Of the face in the picture, degrees; NaN where unknown.
+        pose_score: How sure the pose estimator is, 0..1, NaN where it tells nothing.
         aligned: The face as it is, float32 ``[3, S, S]``, RGB 0..1.
         outcome: What the normalizer made of it.
     """
@@ -40,6 +41,7 @@ class NormalizedFace:
     box: tuple[float, float, float, float]
     detection_score: float
     pose: Pose
+    pose_score: float
     aligned: Tensor
     outcome: Outcome
 
@@ -111,6 +113,7 @@ def _together(preparation: Preparation, inputs: Sequence[Input]) -> list[Normali
                 (x0, y0, x1, y1),
                 float(faces.scores[index]),
                 Pose(*faces.pose[index].tolist()),
+                float(faces.pose_score[index]),
                 aligned[index],
                 outcome,
             )

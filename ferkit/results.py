@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from ferkit.types import Prediction, Predictions
 
-BEFORE = ("source", "face", "x0", "y0", "x1", "y1", "detection_score", "yaw", "pitch", "roll", "label", "confidence")
+POSE = ("yaw", "pitch", "roll", "pose_score")
+BEFORE = ("source", "face", "x0", "y0", "x1", "y1", "detection_score", *POSE, "label", "confidence")
 Box = tuple[float, float, float, float]
 COLOURS = ("#4e79a7", "#f28e2b", "#76b7b2", "#edc948", "#b07aa1", "#59a14f", "#e15759", "#9c755f", "#bab0ac")
 
@@ -34,6 +35,7 @@ def row(prediction: "Prediction", landmarks: bool = False) -> dict[str, Any]:
         "y1": y1,
         "detection_score": prediction.detection_score,
         **prediction.pose._asdict(),
+        "pose_score": prediction.pose_score,
         "label": prediction.label,
         "confidence": prediction.confidence,
         **{f"p_{label}": value for label, value in prediction.probabilities.items()},

@@ -80,10 +80,9 @@ class Faces:
         _shape("image_index", self.image_index, n)
         _check(self.image_index.dtype == torch.int64, f"image_index must be int64, not {self.image_index.dtype}")
         _shape("boxes", self.boxes, n, 4)
-        _shape("scores", self.scores, n)
         _shape("pose", self.pose, n, 3)
-        _shape("pose_score", self.pose_score, n)
-        _shape("is_crop", self.is_crop, n)
+        for name in ("scores", "pose_score", "is_crop"):
+            _shape(name, getattr(self, name), n)
         _check(self.is_crop.dtype == torch.bool, f"is_crop must be bool, not {self.is_crop.dtype}")
         for scheme, points in self.landmarks.items():
             _shape(f"landmarks[{scheme!r}]", points, n, None, None)
@@ -349,7 +348,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One face's result; ``box`` in pixels, ``probabilities`` by label. A NaN row has the label ``""``."""
+    """One face's result; ``box`` in pixels, ``probabilities`` by label, scores 0..1 or NaN. A NaN row has the label ``""``."""
 
     label: str
     confidence: float
@@ -362,6 +361,7 @@ class Prediction:
     image_index: int
     face: int
     landmarks: dict[str, Tensor] = field(default_factory=dict)
+    pose_score: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,6 +411,7 @@ class Predictions:
             image_index=image,
             face=int((self.faces.image_index[:index] == image).sum()),
             landmarks={scheme: points[index] for scheme, points in self.faces.landmarks.items()},
+            pose_score=float(self.faces.pose_score[index]),
         )
 
     def __iter__(self) -> Iterator[Prediction]:

@@ -143,7 +143,8 @@ def test_to_pandas_and_to_dicts_agree(make):
     predictions = make()([solid("red"), solid("blue")])
     table = predictions.to_pandas()
     assert list(table.columns) == [
-        *("source", "face", "x0", "y0", "x1", "y1", "detection_score", "yaw", "pitch", "roll", "label", "confidence"),
+        *("source", "face", "x0", "y0", "x1", "y1", "detection_score"),
+        *("yaw", "pitch", "roll", "pose_score", "label", "confidence"),
         *("p_neutral", "p_happiness", "p_sadness", "flags"),
     ]
     assert (

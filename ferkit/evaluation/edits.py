@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EDITS = "edits.parquet"
 COLUMNS = (
     *("id", "source", "face", "x0", "y0", "x1", "y1", "detection_score", "true_label", "subject", "group", "split"),
-    *("yaw", "pitch", "roll", "pose_from", "decision", "seconds", "cached", "faces_after"),
+    *("yaw", "pitch", "roll", "pose_score", "pose_from", "decision", "seconds", "cached", "faces_after"),
     *("yaw_before", "pitch_before", "yaw_after", "pitch_after"),
     *("label_before", "label_after", "neutral_before", "neutral_after", "frontal", "error"),
 )

@@ -105,6 +105,7 @@ def _decided(located: Located, outcomes: Sequence[Outcome]) -> Rows:
             **dict(zip(("x0", "y0", "x1", "y1"), located.faces.boxes[index].tolist(), strict=True)),
             "detection_score": float(located.faces.scores[index]),
             **dict(zip(("yaw", "pitch", "roll"), pose[index].tolist(), strict=True)),
+            "pose_score": float(located.faces.pose_score[index]),
             "pose_from": origin[index],
             "decision": outcome.decision,
             "seconds": outcome.seconds,

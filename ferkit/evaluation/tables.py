@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _META = b"ferkit"
+_LATER = ("pose_score",)  # numbers that older reports lack: unknown there
 Kinds = Mapping[str, str]
 """Column to ``object`` (text), ``Int64`` or ``boolean``; others are ``float64``."""
 
@@ -72,6 +73,9 @@ def selected(content: "pa.Table", names: Sequence[str], kinds: Kinds, path: Path
     """
     import pyarrow as pa
 
+    for name in _LATER:
+        if name in names and name not in content.column_names:
+            content = content.append_column(name, pa.nulls(len(content), pa.float64()))
     there: Collection[str] = content.column_names
     if missing := [name for name in names if name not in there]:
         raise FerkitError(f"{shown(path)} has no column {', '.join(missing)}: it was not written by {command}")

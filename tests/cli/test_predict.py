@@ -40,7 +40,7 @@ def test_every_format_has_the_same_columns_and_values(cli, write_recipe, photos,
     lines = read_jsonl(tmp_path / "out.jsonl")
     tables = {
         "csv": pandas.read_csv(
-            tmp_path / "out.csv", keep_default_na=False, na_values={c: [""] for c in expected.columns[2:10]}
+            tmp_path / "out.csv", keep_default_na=False, na_values={c: [""] for c in expected.columns[2:11]}
         ),
         "jsonl": pandas.DataFrame([{k: v for k, v in line.items() if k != "landmarks"} for line in lines]),
         "parquet": pandas.read_parquet(tmp_path / "out.parquet"),

@@ -162,7 +162,7 @@ def begun(cli, write_recipe, photos, tmp_path, registry):
     for name in ("a.jpg", "b.png"):
         status = (photos / name).stat()
         (row,) = fer(f"photos/{name}").to_dicts()
-        row |= dict.fromkeys(("detection_score", "yaw", "pitch", "roll"))
+        row |= dict.fromkeys(("detection_score", "yaw", "pitch", "roll", "pose_score"))
         row["flags"] = "from the journal"
         lines.append(
             {"source": f"photos/{name}", "mark": [status.st_size, status.st_mtime_ns], "rows": [row], "error": None}
@@ -195,7 +195,7 @@ def test_a_changed_file_is_done_again(cli, begun, photos, tmp_path):
     Image.new("RGB", (20, 16), "blue").save(photos / "b.png")
     cli("predict", "photos", "-r", "recipe.yaml", "--out", "out.csv")
     assert flags(tmp_path)[1:] == [NEW, NEW]
-    assert "photos/b.png,0,0.0,0.0,20.0,16.0,,,,,sadness" in (tmp_path / "out.csv").read_text()
+    assert "photos/b.png,0,0.0,0.0,20.0,16.0,,,,,,sadness" in (tmp_path / "out.csv").read_text()
 
 
 def test_what_could_not_be_read_is_tried_again(cli, begun, tmp_path):

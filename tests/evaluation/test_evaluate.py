@@ -319,6 +319,11 @@ def test_a_run_judged_by_what_it_learnt_from_is_warned_of(tmp_path, registry, co
         ferkit.evaluate(run, registry=registry, resamples=200)
 
 
+def test_a_report_of_before_pose_score_is_read(report, rows):
+    found = ferkit.Evaluation.read(report("old", rows([("neutral", "neutral")]).drop(columns="pose_score")))
+    assert found.rows["pose_score"].isna().all() and found.rows["label"].tolist() == ["neutral"]
+
+
 def test_damaged_reports_say_what_is_wrong(report, rows, tmp_path):
     def refused(source):
         folder = source if isinstance(source, Path) else report(f"report-{next(number)}", source)

@@ -139,10 +139,11 @@ def test_a_recipe_names_the_pose_of_every_face(astronaut):
     fer = ferkit.pipeline("default", {"pose": {"use": "mesh"}, "detector.threads": 1})
     found = fer(astronaut.permute(1, 2, 0).numpy())
     assert len(found) == 1 and abs(found[0].pose.yaw) < 25
+    assert 0.5 < found[0].pose_score <= 1 and found.to_dicts()[0]["pose_score"] == found[0].pose_score
 
 
 @pytest.mark.parametrize("columns", [slice(225, None), slice(0, 225)])
 def test_a_face_cut_by_the_pictures_border_has_no_pose(astronaut, columns):
     [half] = ferkit.pipeline("default")(astronaut[:, :, columns].permute(1, 2, 0).contiguous().numpy())
     assert half.flags == ("no_pose",)
-    assert np.isnan(half.pose.yaw)
+    assert np.isnan(half.pose.yaw) and 0 <= half.pose_score < 0.3

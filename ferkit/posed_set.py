@@ -35,7 +35,7 @@ BATCH, COPIES = 16, 64  # faces looked at at once, at most; pictures made of the
 NO_POSE, TURNED, IMPOSSIBLE, UNREADABLE = "no_pose", "turned", "not_posed", "unreadable"
 WHY = {
     NO_POSE: "its pose is not known: no face in the box, or one that is cut, covered, upside down or too small",
-    TURNED: "as far as its pose can be told it is turned already, further than --max-yaw",
+    TURNED: "as far as its pose can be told it is turned already, further than --max-yaw, or cut",
     IMPOSSIBLE: "the poser could not show it in any of the poses",
 }
 _PICTURE = re.compile(r"\d{6,}(-\d+)?\.png")

@@ -55,7 +55,8 @@ def write_csv(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
 def _write_jsonl(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for row in rows:
-            known = {name: row[name] for name in (*names, "landmarks") if name in row}
+            known = {name: row.get(name) for name in names}  # a journal of before may lack a column
+            known |= {"landmarks": row["landmarks"]} if "landmarks" in row else {}
             file.write(json.dumps(known, ensure_ascii=False) + "\n")
 
 

@@ -1,11 +1,12 @@
 import pytest
 import torch
 from fakes import CLIP, COMPONENTS, plugin
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from ferkit import Registry, builtin
 
-settings.register_profile("ferkit", deadline=None)  # a busy machine is slow, not wrong
+# A busy machine is slow, not wrong.
+settings.register_profile("ferkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ferkit")
 
 

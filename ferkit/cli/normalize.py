@@ -268,7 +268,8 @@ def _finish(run: LongRun, job: _Job, earlier: set[str], decisions: Counter[str])
     with replacing(run.out) as path, path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for record in run.records():
             for row in record.rows or [_without_face(record)]:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                line = {name: row.get(name) for name in COLUMNS}  # a journal of before may lack a key
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     killed = (job.folder / VIEWS).glob(".*.????????.tmp")  # the journal is locked: nobody else writes there
     for path in (*(job.folder / name for name in earlier), *killed):
         path.unlink(missing_ok=True)
@@ -282,7 +283,7 @@ def _without_face(record: Record) -> dict[str, Any]:
         known["error"] = ": ".join(record.error)
     else:
         known["decision"] = NO_FACE
-    return {name: known.get(name) for name in COLUMNS}
+    return known
 
 
 def _earlier(folder: Path, journal: Journal) -> Iterator[str]:

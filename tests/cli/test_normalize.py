@@ -147,6 +147,7 @@ def test_every_face_and_every_failure_has_a_line(cli, write_recipe, photos, tmp_
     assert found[5]["error"].startswith("not_an_image: ")
     assert (found[0]["seconds"], found[0]["cached"], found[0]["sample"]) == (None, None, None)
     assert (found[1]["yaw"], found[1]["yaw_after"], found[1]["sample"]) == (40, 0, 0)
+    assert [row["pose_score"] for row in found] == [0.75, 0.75, None, 0.75, 0.75, None]
     assert sorted(path.name for path in (tmp_path / "out" / "views").iterdir()) == [
         "a-0.png",
         "a-1.png",

@@ -198,6 +198,18 @@ def test_a_changed_file_is_done_again(cli, begun, photos, tmp_path):
     assert "photos/b.png,0,0.0,0.0,20.0,16.0,,,,,,sadness" in (tmp_path / "out.csv").read_text()
 
 
+def test_rows_of_a_journal_of_before_have_every_column(cli, begun, tmp_path):
+    lines = [json.loads(line) for line in begun.read_text().splitlines()]
+    for line in lines[1:]:
+        del line["rows"][0]["pose_score"]
+    begun.unlink()
+    (tmp_path / "out.jsonl.partial.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cli("predict", "photos", "-r", "recipe.yaml", "--out", "out.jsonl")
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["flags"] for row in found] == [KEPT, KEPT, NEW]
+    assert [row["pose_score"] for row in found] == [None] * 3
+
+
 def test_what_could_not_be_read_is_tried_again(cli, begun, tmp_path):
     text = begun.read_text().splitlines()
     last = json.loads(text[-1]) | {"rows": [], "error": ["unreadable", "the disk was away"]}

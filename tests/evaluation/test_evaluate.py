@@ -224,7 +224,7 @@ def test_what_a_recipe_does_goes_by_its_own_estimate_never_by_the_truth(registry
     data = manifest(tmp_path, "image,label,yaw\na.png,happy,70\n")
     turning = {"pose": {"use": "fixed"}, "normalizer": {"use": "mirror", "above_yaw": 30}}
     found = ferkit.evaluate(fakes.recipe(), data, overrides=turning, registry=registry, resamples=200).rows.iloc[0]
-    assert (found["yaw"], found["pose_from"]) == (70.0, "data")
+    assert (found["yaw"], found["pose_from"], found["pose_score"]) == (70.0, "data", 0.75)
     assert "not_turned" in found["flags"], "the estimate is 0"
 
 

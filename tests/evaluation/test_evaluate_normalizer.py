@@ -230,7 +230,9 @@ def test_an_evaluation_goes_on_where_it_was_stopped(red, colours, tmp_path, monk
 
 def test_the_estimator_is_named_and_warned_of(red, colours):
     with pytest.warns(UserWarning, match=r"told by ferkit-fakes:fixed 1.0, by which .* Name another with --pose"):
-        assert red(colours, pose=None).provenance["pose"]["estimator"] == "ferkit-fakes:fixed 1.0"
+        found = red(colours, pose=None)
+    assert found.provenance["pose"]["estimator"] == "ferkit-fakes:fixed 1.0"
+    assert set(found.rows["pose_score"].dropna()) == {0.75}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = red(colours, pose={"use": "landmark-pnp"})

@@ -39,7 +39,11 @@ def main() -> None:
     if args.but:
         with args.but.open(newline="") as file:
             taken = {row["image"] for row in csv.DictReader(file)}
-    usable = [index for index in near_frontal(sources) if str(paths[index].absolute()) not in taken]
+    near = near_frontal(sources)
+    usable = [index for index in near if str(paths[index].absolute()) not in taken]
+    print(f"{len(usable)} of {len(near)} near-frontal faces, {len(near) - len(usable)} of them not to be taken")
+    if args.but and len(usable) == len(near):
+        parser.error(f"no picture is named as in {args.but}: name pictures as they were named to teacher.py for both")
     rng = np.random.default_rng(3)
     chosen = rng.permutation(usable)[: args.n].tolist()
     (args.out / "images").mkdir(parents=True, exist_ok=True)

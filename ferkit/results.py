@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from ferkit.types import Prediction, Predictions
 
-POSE = ("yaw", "pitch", "roll", "pose_score")
-BEFORE = ("source", "face", "x0", "y0", "x1", "y1", "detection_score", *POSE, "label", "confidence")
+BEFORE = (
+    *("source", "face", "x0", "y0", "x1", "y1", "detection_score"),
+    *("yaw", "pitch", "roll", "pose_score", "label", "confidence"),
+)
 Box = tuple[float, float, float, float]
 COLOURS = ("#4e79a7", "#f28e2b", "#76b7b2", "#edc948", "#b07aa1", "#59a14f", "#e15759", "#9c755f", "#bab0ac")
 
